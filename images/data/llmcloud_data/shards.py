@@ -1,0 +1,73 @@
+"""Token shards: sequences of one length, packed without gaps, in files of bounded size.
+
+Documents follow one another in one stream, which is cut into sequences; the rest at the end, less
+than one sequence, is left out. Same documents, same bytes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARD_BYTES: Final = 16 * 1024 * 1024
+TOKEN: Final = np.dtype("<u4")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of whole sequences."""
+
+    file: Path
+    sequences: int
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """Token ids waiting to fill a sequence or a shard."""
+
+    parts: list[NDArray[np.uint32]] = field(default_factory=list)
+    tokens: int = 0
+
+    def add(self, ids: list[int]) -> None:
+        self.parts.append(np.array(ids, dtype=TOKEN))
+        self.tokens += len(ids)
+
+    def take(self, tokens: int) -> NDArray[np.uint32]:
+        joined = np.concatenate(self.parts)
+        self.parts = [joined[tokens:]]
+        self.tokens -= tokens
+        return joined[:tokens]
+
+
+def pack(
+    stream: Iterable[list[int]],
+    folder: Path,
+    sequence_length_tokens: int,
+    shard_bytes: int = SHARD_BYTES,
+) -> Iterator[Shard]:
+    """Write `00000.bin`, `00001.bin`, ... of little-endian uint32 below `folder`, each as it fills.
+
+    `stream` holds the token ids of all documents, in pieces. A shard has at least one sequence.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sequence_bytes = sequence_length_tokens * TOKEN.itemsize
+    shard_tokens = max(1, shard_bytes // sequence_bytes) * sequence_length_tokens
+    buffer = _Buffer()
+    number = 0
+
+    def write(tokens: int) -> Shard:
+        nonlocal number
+        shard = Shard(folder / f"{number:05d}.bin", tokens // sequence_length_tokens)
+        buffer.take(tokens).tofile(shard.file)
+        number += 1
+        return shard
+
+    for ids in stream:
+        buffer.add(ids)
+        while buffer.tokens >= shard_tokens:
+            yield write(shard_tokens)
+    if rest := buffer.tokens - buffer.tokens % sequence_length_tokens:
+        yield write(rest)

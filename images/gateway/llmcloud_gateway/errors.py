@@ -1,0 +1,117 @@
+"""Errors as OpenAI's clients expect them: status, JSON body, and the gateway's own reason.
+
+The reason is also the header X-Llmcloud-Reason, so that a client or a log can tell the gateway's
+answers from an engine's.
+"""
+
+import json
+
+ENGINE_ERROR_BYTES = 64 << 10
+"""How much of an engine's error body is kept."""
+
+
+class GatewayError(Exception):
+    """An answer of the gateway's own. `code` is OpenAI's `error.code`, by default from `reason`."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        code: str | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.code = code or _snake_case(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-llmcloud-reason", self.reason.encode())]
+        if self.retry_after_seconds is not None:
+            headers.append((b"retry-after", b"%d" % self.retry_after_seconds))
+        return headers
+
+    def body(self) -> bytes:
+        return error_body(self.status, self.message, self.code)
+
+
+def error_body(status: int, message: str, code: str | None) -> bytes:
+    """OpenAI's error object as JSON, on one line."""
+    error = {"message": message, "type": _error_type(status), "param": None, "code": code}
+    return json.dumps({"error": error}).encode()
+
+
+def engine_error_body(status: int, body: bytes) -> bytes:
+    """An engine's error in OpenAI's format, on one line; unchanged in meaning if it has it already.
+
+    FastAPI engines say {"detail": ...}; others say plain text.
+    """
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict):
+        error = said.get("error")
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            return json.dumps(said).encode()
+        detail = error or said.get("detail") or said.get("message") or said
+        message = detail if isinstance(detail, str) else json.dumps(detail)
+    else:
+        message = body.decode(errors="replace").strip() or "the engine answered without a body"
+    return error_body(status, message, "engine_error")
+
+
+def not_found(target: str) -> GatewayError:
+    return GatewayError(
+        404,
+        "NotFound",
+        f"Nothing is at {target[:200]!r}. The gateway serves /v1/models, /v1/chat/completions and "
+        "/v1/completions, the same below /ns/NAMESPACE, and /healthz.",
+    )
+
+
+def method_not_allowed(method: str, allowed: str) -> GatewayError:
+    return GatewayError(
+        405, "MethodNotAllowed", f"{method[:20]} is not allowed here, use {allowed}."
+    )
+
+
+def model_not_found(model: str, namespace: str | None) -> GatewayError:
+    prefix = "" if namespace is None else f"/ns/{namespace}"
+    where = "" if namespace is None else f" in namespace {namespace!r}"
+    return GatewayError(
+        404,
+        "ModelNotFound",
+        f"The model {model[:200]!r} does not exist{where}. GET {prefix}/v1/models lists the models "
+        "served here; a model is an LLMDeployment's spec.servedModelName.",
+    )
+
+
+def body_invalid(problem: str) -> GatewayError:
+    return GatewayError(400, "BodyInvalid", f"The body is not a usable request: {problem}")
+
+
+def key_required(namespace: str, name: str) -> GatewayError:
+    return GatewayError(
+        401,
+        "KeyRequired",
+        f"The LLMDeployment {namespace}/{name} takes no anonymous requests: its "
+        "spec.access.anonymous is false. Set it to true to open the deployment to everyone.",
+        code="invalid_api_key",
+    )
+
+
+def _error_type(status: int) -> str:
+    if status == 401:
+        return "authentication_error"
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def _snake_case(reason: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in reason).lstrip("_")

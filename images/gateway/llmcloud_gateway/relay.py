@@ -1,0 +1,238 @@
+"""One generation: a place on a replica, the request to its engine, the answer to the client.
+
+Retries only before the first byte of an answer. Sends engines nothing of the client's headers but
+the trace context: no credentials, and no X-Request-Id, which engines use to tell requests apart.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmcloud_gateway.errors import ENGINE_ERROR_BYTES, GatewayError, engine_error_body
+from llmcloud_gateway.limits import Limits
+from llmcloud_gateway.request import Request
+from llmcloud_gateway.response import Response
+from llmcloud_gateway.routes import LiveRoute, Replica
+from llmcloud_gateway.upstream import EngineBroke, EngineConnection, EngineUnreachable
+from llmcloud_gateway.usage import Usage
+
+log = logging.getLogger(__name__)
+
+_FORWARDED = (b"traceparent", b"tracestate")
+_NOT_RELAYED = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-connection",
+        b"server",
+        b"trailer",
+        b"upgrade",
+        b"x-request-id",
+    )
+)
+
+
+class _Answer:
+    """The engine's response on its way to the client: upstream's `Sink`."""
+
+    __slots__ = (
+        "_arrived",
+        "_clock",
+        "_error",
+        "_first_byte",
+        "_headers",
+        "_live",
+        "_request",
+        "_usage",
+        "events",
+        "response",
+        "status",
+    )
+
+    def __init__(self, call: "Call") -> None:
+        self._clock = call.clock
+        self._arrived = call.arrived
+        self._request = call.request
+        self._live = call.live
+        self._usage = Usage()
+        self._error: bytearray | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self.response = call.response
+        self.events = call.response.started
+        self._first_byte = False
+        self.status = 0
+
+    def on_head(
+        self, status: int, headers: list[tuple[bytes, bytes]], length_bytes: int | None
+    ) -> None:
+        self._request.forget_body()
+        self.status = status
+        self._headers = [header for header in headers if header[0] not in _NOT_RELAYED]
+        if status >= 400:
+            self._error = bytearray()
+            return
+        if not self.response.started:
+            self.events = any(
+                name == b"content-type" and value.startswith(b"text/event-stream")
+                for name, value in headers
+            )
+            self.response.start(status, self._headers, length_bytes)
+
+    def on_data(self, data: bytes) -> None:
+        if self._error is not None:
+            if len(self._error) < ENGINE_ERROR_BYTES:
+                self._error += data
+            return
+        if not self._first_byte:
+            self._first_byte = True
+            if self.events:
+                self._live.stats.first_byte.observe(self._clock() - self._arrived)
+        self._usage.feed(data)
+        self.response.write(data)
+
+    def flush(self) -> None:
+        self.response.flush()
+
+    def end(self) -> None:
+        """The response came whole."""
+        if self._error is None:
+            self.response.end()
+            input_tokens, output_tokens = self._usage.tokens()
+            self._live.stats.input_tokens += input_tokens
+            self._live.stats.output_tokens += output_tokens
+            return
+        body = engine_error_body(self.status, bytes(self._error[:ENGINE_ERROR_BYTES]))
+        if self.response.started:
+            self.response.fail_event(body)
+        else:
+            kept = [h for h in self._headers if h[0] in (b"retry-after", b"date")]
+            self.response.send(self.status, body, headers=kept)
+
+    def broke(self, replica: Replica, error: EngineBroke) -> None:
+        """The response ended early. One of known length is left unended: the client is cut off."""
+        log.warning("%s broke off its answer: %s", replica.endpoint, error)
+        failure = GatewayError(
+            502, "EngineBroke", "The engine broke off its answer. Send the request again."
+        )
+        if self.events or not self.response.started:
+            self.response.fail(failure)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request for one route. `arrived` and `clock` are the event loop's seconds."""
+
+    request: Request
+    response: Response
+    live: LiveRoute
+    path: str
+    """On the engine."""
+    stream: bool
+    limits: Limits
+    clock: Callable[[], float]
+    arrived: float
+
+    async def forward(self) -> int:
+        """Answers the request and returns the status. GatewayError if no engine could.
+
+        A replica that cannot be connected to costs nothing and is tried again until the hold
+        deadline; one that took the request and answered nothing counts as a retry.
+        """
+        tried: set[Replica] = set()
+        unanswered = 0
+        replica = self.live.take() or await self._held(first=False)
+        while True:
+            sent = False
+            try:
+                connection = await replica.pool.take(fresh=bool(tried))
+                sent = True
+                return await self._ask(replica, connection)
+            except EngineUnreachable as error:
+                log.warning("%s did not answer: %s", replica.endpoint, error)
+                if not error.stale:
+                    self._eject(replica)
+            finally:
+                self.live.release(replica)
+            tried.add(replica)
+            unanswered += sent
+            if unanswered > self.limits.retries:
+                raise GatewayError(
+                    502,
+                    "EngineUnreachable",
+                    f"{unanswered} times an engine of {self.live.route.model!r} took the request "
+                    "and did not answer. Look at the logs of the deployment's pods.",
+                )
+            replica = self.live.take(tried) or await self._held(first=True)
+
+    async def _ask(self, replica: Replica, connection: EngineConnection) -> int:
+        answer = _Answer(self)
+        self.response.attach(connection.transport)
+        done = False
+        try:
+            await connection.exchange(self._engine_request(replica), answer)
+            done = True
+        except EngineBroke as error:
+            answer.broke(replica, error)
+            return 502
+        finally:
+            self.response.attach(None)
+            if done:
+                replica.pool.give_back(connection)
+            else:
+                connection.drop()
+        answer.end()
+        return answer.status
+
+    def _engine_request(self, replica: Replica) -> list[bytes]:
+        body = self.request.body
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nhost: {replica.endpoint}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        ).encode()
+        head += b"x-request-id: %s\r\n" % self.request.id
+        for name in _FORWARDED:
+            value = self.request.headers.get(name)
+            if value is not None:
+                head += b"%s: %s\r\n" % (name, value)
+        return [head + b"\r\n", body]
+
+    def _eject(self, replica: Replica) -> None:
+        self.live.eject(replica)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.limits.ejection_seconds, self.live.serve_waiting)
+
+    async def _held(self, *, first: bool) -> Replica:
+        """Waits for a place. A stream hears a comment now and then, which commits it to a 200."""
+        route = self.live.route
+        deadline = self.arrived + route.hold_deadline_seconds
+        place = self.live.wait(first=first)
+        granted = False
+        try:
+            while not place.done():
+                left = deadline - self.clock()
+                if left <= 0:
+                    raise _deadline_exceeded(route.model, route.hold_deadline_seconds)
+                pause = min(left, self.limits.comment_seconds) if self.stream else left
+                await asyncio.wait([place], timeout=pause)
+                if self.stream and not place.done():
+                    self.response.start_events()
+                    self.response.write(b": waiting for a replica\n\n")
+                    self.response.flush()
+            replica = place.result()
+            granted = True
+            return replica
+        finally:
+            if not granted:
+                self.live.leave(place)
+
+
+def _deadline_exceeded(model: str, seconds: int) -> GatewayError:
+    return GatewayError(
+        503,
+        "HoldDeadlineExceeded",
+        f"No replica of {model!r} became free within {seconds} s (spec.hold.deadlineSeconds). "
+        "`kubectl describe llmdeployment` says why; try again.",
+        retry_after_seconds=10,
+    )

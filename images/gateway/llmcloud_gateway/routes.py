@@ -1,0 +1,214 @@
+"""The live routes: which models exist, their replicas' load, and who waits for a free one.
+
+`Routes.apply` brings a new table in without losing what is in flight or held. Nothing here does
+I/O; the clock is an argument.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
+
+from llmcloud.api.contract import GatewaySamples, Route, RouteSample, RouteTable
+from llmcloud_gateway.errors import GatewayError, model_not_found
+from llmcloud_gateway.limits import Limits
+from llmcloud_gateway.metrics import RouteStats
+from llmcloud_gateway.upstream import Pool
+
+Clock = Callable[[], float]
+_turns = count()
+
+
+class Replica:
+    """One endpoint of a route. It outlives its place in the table while requests are on it."""
+
+    __slots__ = ("ejected_until", "endpoint", "in_flight", "last_turn", "pool")
+
+    def __init__(self, endpoint: str, limits: Limits) -> None:
+        self.endpoint = endpoint
+        self.pool = Pool(endpoint, limits.connect_seconds, limits.engine_idle_seconds)
+        self.in_flight = 0
+        self.ejected_until = 0.0
+        self.last_turn = 0
+
+
+class LiveRoute:
+    """One deployment: its replicas, its queue, its counts."""
+
+    def __init__(self, route: Route, limits: Limits, clock: Clock) -> None:
+        self.route = route
+        self.stats = RouteStats()
+        self.in_flight = 0
+        self._limits = limits
+        self._clock = clock
+        self._replicas: dict[str, Replica] = {}
+        self._waiting: deque[asyncio.Future[Replica]] = deque()
+        self._last_active = clock()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def sample(self) -> RouteSample:
+        busy = self.in_flight or self._waiting
+        return RouteSample(
+            namespace=self.route.namespace,
+            name=self.route.name,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            idle_seconds=0.0 if busy else round(self._clock() - self._last_active, 3),
+            arrivals=self.stats.arrivals,
+        )
+
+    def arrive(self) -> None:
+        """Counts a request that this route will answer, whatever the answer."""
+        self.stats.arrivals += 1
+        self._last_active = self._clock()
+
+    # Places on replicas
+
+    def take(self, tried: Collection[Replica] = ()) -> Replica | None:
+        """A place on the least loaded replica, or None if the request has to wait.
+
+        Ties go to the replica that was chosen longest ago; replicas in `tried` come last.
+        """
+        return None if self._waiting else self._take_free(tried)
+
+    def _take_free(self, tried: Collection[Replica] = ()) -> Replica | None:
+        now = self._clock()
+        cap = self.route.in_flight_per_replica
+        best: Replica | None = None
+        best_load = (False, 0, 0)
+        for replica in self._replicas.values():
+            if replica.in_flight >= cap or replica.ejected_until > now:
+                continue
+            load = (replica in tried, replica.in_flight, replica.last_turn)
+            if best is None or load < best_load:
+                best, best_load = replica, load
+        if best is not None:
+            best.in_flight += 1
+            best.last_turn = next(_turns)
+            self.in_flight += 1
+        return best
+
+    def release(self, replica: Replica) -> None:
+        """Frees a place that `take` or a waiting future gave."""
+        replica.in_flight -= 1
+        self.in_flight -= 1
+        self._last_active = self._clock()
+        self.serve_waiting()
+
+    def eject(self, replica: Replica) -> None:
+        """Gives `replica` no requests for a while. Call `serve_waiting` when that is over."""
+        replica.ejected_until = self._clock() + self._limits.ejection_seconds
+
+    # The queue
+
+    def wait(self, *, first: bool) -> asyncio.Future[Replica]:
+        """A place in the queue: a future that gets a replica. GatewayError 429 if it is full.
+
+        `first`: a request that had its turn before and lost its replica; it is never refused.
+        The caller hands the future to `leave` if it gives up.
+        """
+        future: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
+        if first:
+            self._waiting.appendleft(future)
+            return future
+        if len(self._waiting) >= self.route.hold_max_requests:
+            raise GatewayError(
+                429,
+                "QueueFull",
+                f"All replicas of {self.route.model!r} are busy or starting and "
+                f"{len(self._waiting)} requests wait already (spec.hold.maxRequests). Try again.",
+                retry_after_seconds=1 if self._replicas else 10,
+            )
+        self._waiting.append(future)
+        return future
+
+    def leave(self, future: asyncio.Future[Replica]) -> None:
+        """Gives up a place in the queue, or the replica if it came at the same moment."""
+        if future.done():
+            if not future.cancelled() and future.exception() is None:
+                self.release(future.result())
+        else:
+            self._waiting.remove(future)
+            future.cancel()
+            self._last_active = self._clock()
+
+    def serve_waiting(self) -> None:
+        """Gives free places to those who wait, in order."""
+        while self._waiting:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+                continue
+            replica = self._take_free()
+            if replica is None:
+                return
+            self._waiting.popleft().set_result(replica)
+
+    # Changes of the table
+
+    def update(self, route: Route) -> None:
+        """Takes a new version of the route; replicas that stay keep their load."""
+        self.route = route
+        kept = {endpoint: self._replicas.pop(endpoint, None) for endpoint in route.endpoints}
+        for gone in self._replicas.values():
+            gone.pool.close()
+        self._replicas = {
+            endpoint: replica or Replica(endpoint, self._limits)
+            for endpoint, replica in kept.items()
+        }
+        self.serve_waiting()
+
+    def remove(self) -> None:
+        """The deployment is gone: what is in flight ends, who waits hears it."""
+        for replica in self._replicas.values():
+            replica.pool.close()
+        self._replicas = {}
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(model_not_found(self.route.model, self.route.namespace))
+        self._waiting.clear()
+
+
+class Routes:
+    """All live routes, found by (namespace, model), or by model alone where shared."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self.loaded = False
+        self._limits = limits
+        self._clock = clock
+        self._live: dict[tuple[str, str], LiveRoute] = {}
+        self._by_model: dict[tuple[str | None, str], LiveRoute] = {}
+
+    def __iter__(self) -> Iterator[LiveRoute]:
+        return iter(self._live.values())
+
+    def apply(self, table: RouteTable) -> None:
+        """Makes `table` what is served from now on. The oldest deployment keeps a model's name."""
+        before, self._live, self._by_model = self._live, {}, {}
+        for route in sorted(table.routes, key=lambda r: (r.created, r.namespace, r.name)):
+            key = (route.namespace, route.name)
+            live = before.pop(key, None) or LiveRoute(route, self._limits, self._clock)
+            live.update(route)
+            self._live[key] = live
+            self._by_model.setdefault((route.namespace, route.model), live)
+            if route.shared:
+                self._by_model.setdefault((None, route.model), live)
+        for gone in before.values():
+            gone.remove()
+        self.loaded = True
+
+    def find(self, namespace: str | None, model: str) -> LiveRoute | None:
+        return self._by_model.get((namespace, model))
+
+    def models(self, namespace: str | None) -> list[Route]:
+        """What is served below /v1 (None) or /ns/NAMESPACE/v1 to clients without a key."""
+        return [
+            live.route
+            for (where, _), live in self._by_model.items()
+            if where == namespace and live.route.anonymous
+        ]
+
+    def samples(self) -> GatewaySamples:
+        return GatewaySamples(samples=[live.sample() for live in self])

@@ -1,0 +1,167 @@
+"""Durable checkpoints: uploaded in the background, recorded in the ledger, restored from there.
+
+A checkpoint exists once the ledger names it. Training goes on while one is uploaded; there is
+never more than one on the way. Which files make up a checkpoint is the Trainer's affair.
+"""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from llmcloud.api.contract import CheckpointEntry, CheckpointStatus
+from llmcloud.cloud.base import Store
+from llmcloud.cloud.errors import DigestMismatch, ObjectNotFound, StoreError
+from llmcloud.cloud.ledger import Ledger
+from llmcloud.cloud.manifest import download, upload_folder
+
+FOLDER = "checkpoints/"
+NOT_UPLOADED = ("training_args.bin",)
+"""A pickle that resuming does not need."""
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointWriter:
+    """Makes local checkpoint folders durable, one at a time, in a thread of its own.
+
+    `durable`: entries that are in the ledger already, the newest first.
+    `on_durable` is called in that thread after each one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        output_path: str,
+        *,
+        attempt: int,
+        keep: int,
+        durable: Sequence[CheckpointEntry],
+        on_durable: Callable[[CheckpointStatus], None],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._output_path = output_path
+        self._attempt = attempt
+        self._keep = keep
+        # Whatever is older was deleted by the attempt that wrote the one after.
+        self._durable = list(durable[: keep + 1])
+        self._on_durable = on_durable
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for the upload that is on the way; its failure counts unless there is another."""
+        if error is None:
+            self.finish()
+        else:
+            self._wait()
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(self, folder: Path, step: int) -> None:
+        """Upload `folder` as the checkpoint of `step`; waits for the one before."""
+        self.finish()
+        self._thread = threading.Thread(
+            target=self._upload_or_keep_failure, args=(folder, step), name="checkpoint"
+        )
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the upload that is on the way. Raises what stopped it."""
+        self._wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what stopped the last upload. A store that could not be asked is no reason to
+        stop: the next checkpoint will try again."""
+        failure, self._failure = self._failure, None
+        if isinstance(failure, StoreError):
+            log.warning("A checkpoint did not become durable: %s", failure)
+        elif failure is not None:
+            raise failure
+
+    def sweep(self) -> None:
+        """Delete what earlier attempts uploaded without finishing. They are fenced by now."""
+        kept = [self._output_path + entry.path for entry in self._durable]
+        for found in self._store.list(self._output_path + FOLDER):
+            if not any(found.path.startswith(path) for path in kept):
+                self._store.delete(found.path)
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def _upload_or_keep_failure(self, folder: Path, step: int) -> None:
+        try:
+            self._upload(folder, step)
+        except Exception as failure:  # the top of a thread: `check` raises it where it is seen
+            self._failure = failure
+        finally:  # also when the store is away: checkpoints must not fill the scratch disk
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _upload(self, folder: Path, step: int) -> None:
+        for name in NOT_UPLOADED:
+            (folder / name).unlink(missing_ok=True)
+        path = f"{FOLDER}a{self._attempt}/step-{step}/"
+        files = upload_folder(self._store, folder, self._output_path + path)
+        entry = CheckpointEntry(
+            step=step,
+            path=path,
+            files=files,
+            bytes=sum(file.bytes for file in files),
+            time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+        self._ledger.append_checkpoint(entry)
+        self._on_durable(status_of(entry, self._store, self._output_path))
+        self._durable.insert(0, entry)
+        while len(self._durable) > self._keep:
+            self._delete(self._durable.pop())
+
+    def _delete(self, entry: CheckpointEntry) -> None:
+        for file in entry.files:
+            self._store.delete(self._output_path + entry.path + file.key)
+
+
+def status_of(entry: CheckpointEntry, store: Store, output_path: str) -> CheckpointStatus:
+    """A checkpoint as users see it."""
+    return CheckpointStatus(
+        step=entry.step,
+        url=store.url(output_path + entry.path),
+        time=entry.time,
+        bytes=entry.bytes,
+    )
+
+
+def restore(
+    store: Store, output_path: str, checkpoints: Sequence[CheckpointEntry], folder: Path
+) -> tuple[CheckpointEntry, Path] | None:
+    """Download the newest checkpoint whose every digest holds; None if there is none.
+
+    `checkpoints`: the newest first, as the ledger names them.
+    """
+    for entry in checkpoints:
+        target = folder / f"step-{entry.step}"
+        try:
+            download(store, output_path + entry.path, entry.files, target)
+        except (DigestMismatch, ObjectNotFound) as error:
+            log.warning("Checkpoint of step %d is left aside: %s", entry.step, error)
+            shutil.rmtree(target, ignore_errors=True)
+            continue
+        return entry, target
+    return None

@@ -1,0 +1,182 @@
+"""Serves one model: `python -m llmcloud_runtime.engine --model-name NAME`.
+
+The model lies in MODELS_PATH/NAME, and NAME is what clients ask for. The report port answers
+while the model loads: /ready is 200 only after a real generation came back over HTTP, /healthz
+200 while the process loads or its engine answers. SIGTERM: not ready any more, requests in flight
+may finish, then it ends.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT
+from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
+
+PROBE_SECONDS = 120
+"""The first generation on a cold accelerator compiles kernels."""
+ANSWER_SECONDS = 5
+CONCURRENT_REQUESTS = 512
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """What the report port tells: starting -> serving -> draining."""
+
+    def __init__(self, engine_url: str) -> None:
+        self.engine_url = engine_url
+        self.began = time.monotonic()
+        self.ready_seconds: float | None = None
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        return self.ready_seconds is not None and not self.draining
+
+    @property
+    def healthy(self) -> bool:
+        """A loading or draining engine is healthy; a serving one must answer."""
+        return not self.ready or _status(f"{self.engine_url}/health", ANSWER_SECONDS) == 200
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        seconds = self.ready_seconds or 0.0
+        return (
+            f"# TYPE llmcloud_engine_ready gauge\nllmcloud_engine_ready {int(self.ready)}\n"
+            f"# TYPE llmcloud_engine_start_seconds gauge\n"
+            f"llmcloud_engine_start_seconds {seconds:.3f}\n"
+        )
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    readiness = Readiness(f"http://127.0.0.1:{options.port}")
+    report = serve_report(readiness, options.report_port)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    wait_without_spinning()
+    import torch
+    import uvicorn
+    from transformers.utils import logging as transformers_logging
+
+    from llmcloud_runtime.serving import LoadedModel, build_app
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(cpu_threads())
+    folder = Path(options.models_path) / options.model_name
+    app = build_app(LoadedModel(options.model_name, folder, created=int(time.time())))
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            readiness.draining = True
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        app,
+        host="0.0.0.0",
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=CONCURRENT_REQUESTS,
+        timeout_graceful_shutdown=options.drain_seconds,
+    )
+    threading.Thread(
+        target=wait_for_generation, args=(readiness, options.model_name), daemon=True
+    ).start()
+    server = Server(config)
+    server.run()
+    report.shutdown()
+    return 0 if server.started else 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="llmcloud_runtime.engine", description=__doc__)
+    parser.add_argument("--model-name", required=True, help="folder below the models' path")
+    parser.add_argument("--models-path", default=MODELS_PATH)
+    parser.add_argument("--port", type=int, default=ENGINE_PORT)
+    parser.add_argument("--report-port", type=int, default=REPORT_PORT)
+    parser.add_argument(
+        "--drain-seconds", type=int, default=300, help="how long SIGTERM waits for requests"
+    )
+    return parser.parse_args(arguments)
+
+
+def wait_for_generation(readiness: Readiness, model_name: str) -> None:
+    """Ask for one token until it comes; then the engine is ready."""
+    body = {
+        "model": model_name,
+        "messages": [{"role": "user", "content": "Hello"}],
+        "max_tokens": 1,
+    }
+    url = f"{readiness.engine_url}/v1/chat/completions"
+    while _status(url, PROBE_SECONDS, body) != HTTPStatus.OK:
+        time.sleep(0.2)
+    readiness.ready_seconds = time.monotonic() - readiness.began
+    log.info("Ready after %.1f s", readiness.ready_seconds)
+
+
+def serve_report(readiness: Readiness, port: int) -> ThreadingHTTPServer:
+    """Start answering /ready, /healthz and /metrics in a thread."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = ANSWER_SECONDS
+
+        def do_GET(self) -> None:
+            match self.path:
+                case "/ready":
+                    self._answer(readiness.ready, "ready\n" if readiness.ready else "not ready\n")
+                case "/healthz":
+                    healthy = readiness.healthy
+                    self._answer(healthy, "ok\n" if healthy else "the engine does not answer\n")
+                case "/metrics":
+                    self._answer(True, readiness.metrics())
+                case _:
+                    self.send_error(HTTPStatus.NOT_FOUND)
+
+        def _answer(self, good: bool, text: str) -> None:
+            body = text.encode()
+            self.send_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Probes are not worth a line of log."""
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
+    return server
+
+
+def _status(url: str, timeout_seconds: float, body: dict[str, Any] | None = None) -> int | None:
+    """HTTP status of a GET, or of a POST with a JSON body; None without an answer."""
+    request = urllib.request.Request(
+        url,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""How a training attempt ends early, beyond what every pod can fail of (llmcloud.cloud.errors)."""
+
+from llmcloud.api.contract import Retry
+from llmcloud.api.names import Reason
+from llmcloud.cloud.errors import TaskError
+
+
+class DatasetVersionNotFound(TaskError):
+    """The pinned version of the dataset is not in its store."""
+
+    reason = Reason.DATASET_VERSION_NOT_FOUND
+    retry = Retry.NEVER
+
+
+class LossNotFinite(TaskError):
+    """The loss became NaN or infinite: the same steps would give it again."""
+
+    reason = Reason.LOSS_NOT_FINITE
+    retry = Retry.NEVER
+
+
+class OutOfMemory(TaskError):
+    """The accelerator or the host could not give the memory that was asked for."""
+
+    reason = Reason.OUT_OF_MEMORY
+
+
+class Preempted(TaskError):
+    """The pod was told to stop; what was done is in the last durable checkpoint."""
+
+    reason = Reason.PREEMPTED
+    retry = Retry.ENVIRONMENT

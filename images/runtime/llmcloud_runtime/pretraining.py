@@ -1,0 +1,136 @@
+"""Training a causal language model from scratch with transformers' Trainer.
+
+Exact on resumption: the order of the data is a function of the step alone, and a checkpoint
+holds weights, optimizer, scheduler and random states. It knows no store: whoever calls it hands
+it a callback and folders.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_callback import PrinterCallback
+
+from llmcloud.api.contract import DatasetManifest, TrainingTask
+from llmcloud.cloud.errors import ConfigurationInvalid
+from llmcloud_runtime.configuration import model_arguments
+from llmcloud_runtime.schedule import (
+    CPU_LOGIT_BYTES,
+    Batches,
+    DataOrder,
+    sequences_in_memory,
+    split_batch,
+)
+from llmcloud_runtime.shards import TokenShards
+
+GPU_LOGIT_SHARE = 8
+"""One part in eight of the accelerator's memory may hold logits."""
+MOST_LOGGED_STEPS = 10
+
+
+class OrderedSequences(Dataset[dict[str, torch.Tensor]]):
+    """The training run as one long list: item i is the i-th sequence that training reads."""
+
+    def __init__(self, shards: TokenShards, seed: int, length: int) -> None:
+        self._shards = shards
+        self._order = DataOrder(len(shards), seed)
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        tokens = torch.from_numpy(self._shards.sequence(self._order[position]).astype("int64"))
+        return {"input_ids": tokens, "labels": tokens}
+
+
+def build_model(task: TrainingTask, manifest: DatasetManifest) -> PreTrainedModel:
+    """A model with random weights, the same for the same seed."""
+    arguments = model_arguments(
+        task.architecture, manifest.vocabulary_size, manifest.end_of_text_id
+    )
+    set_seed(task.seed)
+    if task.architecture.family == "gpt2":
+        return GPT2LMHeadModel(GPT2Config(**arguments))
+    return LlamaForCausalLM(LlamaConfig(**arguments))
+
+
+def precision_of(wanted: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
+    """`auto`: bfloat16 where an accelerator computes it, else float32."""
+    capable = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if wanted == "bfloat16" or (wanted == "auto" and capable):
+        return torch.bfloat16
+    return torch.float32
+
+
+def batches_for(task: TrainingTask, manifest: DatasetManifest) -> Batches:
+    """How this machine cuts the global batch."""
+    if torch.cuda.is_available():
+        devices = torch.cuda.device_count()
+        logit_bytes = torch.cuda.get_device_properties(0).total_memory // GPU_LOGIT_SHARE
+    else:
+        devices, logit_bytes = 1, CPU_LOGIT_BYTES
+    most = sequences_in_memory(
+        logit_bytes, manifest.sequence_length_tokens, manifest.vocabulary_size
+    )
+    try:
+        return split_batch(task.global_batch_size, devices, most)
+    except ValueError as error:
+        raise ConfigurationInvalid(
+            f"{error} Choose a spec.hyperparameters.globalBatchSize that spec.resources.count "
+            f"divides."
+        ) from error
+
+
+def arguments_for(
+    task: TrainingTask, batches: Batches, total_steps: int, folder: Path
+) -> TrainingArguments:
+    """What the Trainer is told. Saving and stopping are the callback's."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=total_steps,
+        per_device_train_batch_size=batches.per_device,
+        gradient_accumulation_steps=batches.accumulation,
+        learning_rate=task.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=task.warmup_steps,
+        weight_decay=task.weight_decay,
+        adam_beta2=0.95,
+        bf16=precision_of(task.precision) == torch.bfloat16,
+        seed=task.seed,
+        data_seed=task.seed,
+        train_sampling_strategy="sequential",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        logging_steps=max(1, min(MOST_LOGGED_STEPS, total_steps // 100)),
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="warning",
+    )
+
+
+def train(
+    model: PreTrainedModel,
+    sequences: OrderedSequences,
+    arguments: TrainingArguments,
+    callback: TrainerCallback,
+    resume_from: Path | None,
+) -> None:
+    """Run the steps that are left. The callback may end it early."""
+    trainer = Trainer(model=model, args=arguments, train_dataset=sequences, callbacks=[callback])
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

@@ -1,0 +1,47 @@
+"""How much of the machine is ours: the CPU limit of the control group, and how threads wait."""
+
+import math
+import os
+from pathlib import Path
+
+CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+SPIN_COUNT = "2000"
+"""libgomp's threads spin for milliseconds by default, which burns the quota that the others need:
+on two busy CPUs a training step took 0.57 CPU seconds instead of 0.21."""
+
+
+def limit_from(quota: str, period: str) -> float | None:
+    """CPUs that a quota per period stands for; None without a limit (`max`, `-1`)."""
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)
+
+
+def threads_for(limit: float | None, processors: int) -> int:
+    """Compute threads: one per whole or begun CPU of the limit, at most one per processor."""
+    if limit is None:
+        return processors
+    return max(1, min(processors, math.ceil(limit)))
+
+
+def wait_without_spinning() -> None:
+    """Let compute threads that wait sleep early. Must come before torch is imported."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
+def cpu_threads() -> int:
+    """Compute threads that this process should start."""
+    return threads_for(_cgroup_limit(), len(os.sched_getaffinity(0)))
+
+
+def _cgroup_limit() -> float | None:
+    if CGROUP_V2.exists():
+        quota, period = CGROUP_V2.read_text().split()
+        return limit_from(quota, period)
+    quota_file = CGROUP_V1 / "cpu.cfs_quota_us"
+    if quota_file.exists():
+        return limit_from(
+            quota_file.read_text().strip(), (CGROUP_V1 / "cpu.cfs_period_us").read_text().strip()
+        )
+    return None

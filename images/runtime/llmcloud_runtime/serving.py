@@ -1,0 +1,256 @@
+"""The OpenAI dialect of one model: transformers' own serving handlers behind three paths.
+
+`transformers serve` as a command answers to "NAME@main", loads and unloads models on anybody's
+request, generates past the model's context and ends streams without `[DONE]`. Here its handlers
+run on one loaded model, bounded by its context. Requests are generated one after the other:
+its continuous batching gives all requests the sampling of the first.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.cli.serving.chat_completion import ChatCompletionHandler
+from transformers.cli.serving.completion import CompletionHandler
+from transformers.cli.serving.model_manager import ModelManager
+from transformers.cli.serving.utils import BaseGenerateManager, GenerateManager, GenerationState
+
+from llmcloud_runtime.requests import (
+    COMPLETION_TOKENS,
+    InvalidRequest,
+    check_chat,
+    check_completion,
+    tokens_to_generate,
+)
+from llmcloud_runtime.stopping import StopFilter, before_stop
+
+
+class UnknownModel(ValueError):
+    """A request for a model that is not served here."""
+
+
+class LoadedModel:
+    """The one model, and what transformers' handlers ask a model manager for."""
+
+    force_model = None
+    get_model_modality = staticmethod(ModelManager.get_model_modality)
+
+    def __init__(self, name: str, folder: Path, created: int) -> None:
+        """Load from `folder`: safetensors only, no code of the model's own."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.name = name
+        self.created = created
+        self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", device_map=device, local_files_only=True, use_safetensors=True
+        )
+        self.context_tokens = int(self.model.config.max_position_embeddings)
+
+
+class _BoundedGeneration(GenerateManager):
+    """Sequential generation that ends where the context ends."""
+
+    def __init__(self, context_tokens: int) -> None:
+        super().__init__()
+        self._context_tokens = context_tokens
+
+    def _bound(self, inputs: dict[str, Any], config: GenerationConfig) -> None:
+        prompt_tokens = inputs["input_ids"].shape[-1]
+        config.max_new_tokens = tokens_to_generate(
+            config.max_new_tokens, prompt_tokens, self._context_tokens
+        )
+
+    def generate_streaming(
+        self, model: Any, processor: Any, inputs: Any, gen_config: Any, *args: Any, **named: Any
+    ) -> Any:
+        self._bound(inputs, gen_config)
+        queue, streamer = super().generate_streaming(
+            model, processor, inputs, gen_config, *args, **named
+        )
+        return _StoppingQueue(queue, _stops(gen_config)), streamer
+
+    async def generate_non_streaming(
+        self, model: Any, processor: Any, inputs: Any, gen_config: Any, *args: Any, **named: Any
+    ) -> Any:
+        self._bound(inputs, gen_config)
+        text, *rest = await super().generate_non_streaming(
+            model, processor, inputs, gen_config, *args, **named
+        )
+        return before_stop(text, _stops(gen_config)), *rest
+
+
+class _StoppingQueue:
+    """The text of a generation as it comes, without its stop string; None at the end."""
+
+    def __init__(self, queue: "asyncio.Queue[Any]", stops: list[str]) -> None:
+        self._queue = queue
+        self._filter = StopFilter(stops)
+        self._ended = False
+
+    async def get(self) -> Any:
+        if self._ended:
+            return None
+        return self._filtered(await self._queue.get())
+
+    def get_nowait(self) -> Any:
+        if self._ended:
+            self._ended = False
+            return None
+        return self._filtered(self._queue.get_nowait())
+
+    def _filtered(self, item: Any) -> Any:
+        if isinstance(item, str):
+            return self._filter.feed(item)
+        if item is None and (rest := self._filter.end()):
+            self._ended = True
+            return rest
+        return item
+
+
+def _stops(config: GenerationConfig) -> list[str]:
+    stops = config.stop_strings or []
+    return [stops] if isinstance(stops, str) else list(stops)
+
+
+class _OneGeneration(GenerationState):
+    """All endpoints share one generation thread."""
+
+    def __init__(self, context_tokens: int) -> None:
+        super().__init__()
+        self._manager = _BoundedGeneration(context_tokens)
+
+    def get_manager(self, model_id: str, use_cb: bool = False) -> BaseGenerateManager:
+        return self._manager
+
+
+class _OneModel:
+    """Mixed into a handler: the loaded model under its served name, OpenAI's defaults."""
+
+    model_manager: LoadedModel
+    default_tokens: int | None
+
+    def _resolve_model(self, body: dict[str, Any]) -> tuple[str, Any, Any]:
+        loaded = self.model_manager
+        if body.get("model") != loaded.name:
+            raise UnknownModel(f"This engine serves the model {loaded.name} only.")
+        return loaded.name, loaded.model, loaded.tokenizer
+
+    def _build_generation_config(
+        self, body: dict[str, Any], base: Any, use_cb: bool = False
+    ) -> Any:
+        config = super()._build_generation_config(body, base, use_cb=use_cb)  # type: ignore[misc]
+        if body.get("temperature"):
+            config.do_sample = True
+        if body.get("max_tokens") is None and body.get("max_completion_tokens") is None:
+            config.max_new_tokens = self.default_tokens
+        return config
+
+    def _streaming(self, *args: Any, **named: Any) -> StreamingResponse:
+        response = super()._streaming(*args, **named)  # type: ignore[misc]
+        return StreamingResponse(
+            _closed_by_done(response.body_iterator), media_type="text/event-stream"
+        )
+
+
+class _Chat(_OneModel, ChatCompletionHandler):
+    default_tokens = None
+
+
+class _Completion(_OneModel, CompletionHandler):
+    default_tokens = COMPLETION_TOKENS
+
+
+async def _closed_by_done(chunks: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """The chunks, then OpenAI's end of a stream. Closing it cancels the generation."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
+    yield "data: [DONE]\n\n"
+
+
+def build_app(loaded: LoadedModel) -> FastAPI:
+    """GET /v1/models, /health; POST /v1/chat/completions, /v1/completions. Nothing else."""
+    generation = _OneGeneration(loaded.context_tokens)
+    chat = _Chat(loaded, generation)
+    completion = _Completion(loaded, generation)
+    app = FastAPI(openapi_url=None)
+    card = {
+        "id": loaded.name,
+        "object": "model",
+        "created": loaded.created,
+        "owned_by": "llmcloud",
+        "max_model_len": loaded.context_tokens,
+    }
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [card]}
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(request: Request, body: dict[str, Any]) -> Response:
+        check_chat(body)
+        return await chat.handle_request(body, _request_id(request, "chatcmpl"))
+
+    @app.post("/v1/completions", response_model=None)
+    async def completions(request: Request, body: dict[str, Any]) -> Response:
+        check_completion(body)
+        return await completion.handle_request(body, _request_id(request, "cmpl"))
+
+    _answer_errors(app)
+    return app
+
+
+def _request_id(request: Request, kind: str) -> str:
+    return request.headers.get("x-request-id") or f"{kind}-{uuid.uuid4().hex}"
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error in OpenAI's shape."""
+
+    def answer(
+        status: int, message: str, kind: str, param: str | None = None, code: str | None = None
+    ) -> JSONResponse:
+        error = {"message": message, "type": kind, "param": param, "code": code}
+        return JSONResponse({"error": error}, status_code=status)
+
+    @app.exception_handler(InvalidRequest)
+    async def invalid(_: Request, error: InvalidRequest) -> JSONResponse:
+        return answer(400, str(error), "invalid_request_error", error.param)
+
+    @app.exception_handler(UnknownModel)
+    async def unknown(_: Request, error: UnknownModel) -> JSONResponse:
+        return answer(404, str(error), "invalid_request_error", "model", "model_not_found")
+
+    @app.exception_handler(RequestValidationError)
+    async def no_object(_: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(400, "The body must be a JSON object.", "invalid_request_error")
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        status = 400 if error.status_code == 422 else error.status_code
+        return answer(status, str(error.detail), "invalid_request_error")
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        return answer(500, "The engine failed; its log has the cause.", "server_error")

@@ -1,0 +1,122 @@
+"""What happens between two steps: progress, checkpoints when they are due, stopping.
+
+The Trainer asks at every step; nothing here computes on tensors.
+"""
+
+import math
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from llmcloud.api.contract import TrainingTask
+from llmcloud_runtime.checkpoints import CheckpointWriter
+from llmcloud_runtime.errors import LossNotFinite
+from llmcloud_runtime.progress import Clock, Live
+
+
+class Watch(TrainerCallback):
+    """The Trainer's callback. `stop` is set by SIGTERM: one more checkpoint, then the end."""
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        tokens_per_step: int,
+        folder: Path,
+        writer: CheckpointWriter,
+        live: Live,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self._task = task
+        self._tokens_per_step = tokens_per_step
+        self._folder = folder
+        self._writer = writer
+        self._live = live
+        self._clock = clock
+        self._stop = stop
+        self._first_step = 0
+        self._last_save = time.monotonic()
+        self._save_began = 0.0
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        self._first_step = state.global_step
+        self._clock.first_step = self._last_save = time.monotonic()
+        self._live.update(
+            phase="Running", step=state.global_step, total_steps=state.max_steps, percent=0
+        )
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        self._writer.check()
+        self._clock.last_step = time.monotonic()
+        self._report(state)
+        if self._stop.is_set():
+            control.should_training_stop = True
+        last = control.should_training_stop or state.global_step >= state.max_steps
+        control.should_save = last or (self._due(state.global_step) and not self._writer.busy)
+        self._save_began = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        del state.log_history[:-100]  # every checkpoint carries it
+        if logs is None or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise LossNotFinite(
+                f"The loss is {logs['loss']} at step {state.global_step} of {state.max_steps}; "
+                f"lower spec.hyperparameters.learningRate or raise warmupSteps."
+            )
+        self._live.update(loss=logs["loss"], learning_rate=logs["learning_rate"])
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        folder = self._folder / f"checkpoint-{state.global_step}"
+        self._writer.submit(folder, state.global_step)
+        self._last_save = time.monotonic()
+        self._clock.stalled_seconds += self._last_save - self._save_began
+
+    def _due(self, step: int) -> bool:
+        every_steps = self._task.checkpoint_every_steps
+        if every_steps is not None:
+            return step % every_steps == 0
+        every_seconds = self._task.checkpoint_every_seconds
+        return every_seconds is not None and time.monotonic() - self._last_save >= every_seconds
+
+    def _report(self, state: TrainerState) -> None:
+        step, total = state.global_step, state.max_steps
+        begun = self._clock.first_step
+        assert begun is not None, "on_train_begin comes first"
+        seconds = max(time.monotonic() - begun, 1e-6)
+        per_second = (step - self._first_step) / seconds
+        self._live.update(
+            step=step,
+            percent=100 * step // total,
+            eta_seconds=round((total - step) / per_second),
+            tokens_per_second=round(per_second * self._tokens_per_step),
+            tokens_seen=step * self._tokens_per_step,
+        )

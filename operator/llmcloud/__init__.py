@@ -1,0 +1,1 @@
+"""llmcloud: from raw text in a bucket to an autoscaled, OpenAI-compatible endpoint."""

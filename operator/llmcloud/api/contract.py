@@ -1,0 +1,400 @@
+"""What the operator and its pods agree on: tasks, mount paths, ports, reports, file formats.
+
+A pod gets one task as JSON in the environment variable `LLMCLOUD_TASK`, answers GET /progress
+while it runs, and ends by writing an `Outcome` to its termination message. The outcome is also
+in the store, in a ledger or a manifest, which is authoritative: a pod may die before the
+operator has read it.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, TypeAdapter
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.names import Reason
+
+ENV_TASK: Final = "LLMCLOUD_TASK"
+
+TERMINATION_LOG: Final = "/dev/termination-log"
+TERMINATION_MESSAGE_BYTES: Final = 4096
+CREDENTIALS_PATH: Final = "/var/run/llmcloud/credentials"
+CA_PATH: Final = "/var/run/llmcloud/ca"
+SCRATCH_PATH: Final = "/scratch"
+MODELS_PATH: Final = "/models"
+
+REPORT_PORT: Final = 9090
+"""Every pod of ours: GET /progress (JSON), /healthz, /metrics (Prometheus); engines: /ready."""
+ENGINE_PORT: Final = 8000
+GATEWAY_PORT: Final = 8080
+GATEWAY_REPORT_PORT: Final = 9090
+"""Gateway: GET /samples (JSON, `GatewaySamples`), /healthz, /ready, /metrics."""
+
+USER_ID: Final = 65532
+
+
+class ExitCode:
+    """Exit codes of our pods, after sysexits.h where one fits."""
+
+    OK: Final = 0
+    FAILED: Final = 1
+    CONFIGURATION: Final = 64
+    INTERRUPTED: Final = 143
+
+
+class Retry(StrEnum):
+    """What an outcome asks of the operator.
+
+    `Never`: the same input fails again, wait for a new specification.
+    `User`: retry; counts against backoffLimit. `Environment`: retry, does not count.
+    """
+
+    NEVER = "Never"
+    USER = "User"
+    ENVIRONMENT = "Environment"
+
+
+class StoreLocation(ApiModel):
+    """One ObjectStore as a pod sees it; without `credentials_path` by the pod's own identity."""
+
+    name: str
+    provider: Literal["aws"]
+    bucket: str
+    prefix: str = ""
+    region: str | None = None
+    endpoint_url: str | None = None
+    ca_file: str | None = None
+    credentials_path: str | None = None
+
+
+class ProvisionTask(ApiModel):
+    """Create or adopt the bucket, set protections, prove that objects can be written and read."""
+
+    kind: Literal["provision"] = "provision"
+    store: StoreLocation
+    create: bool
+    owner_uid: str
+
+
+class DeleteStoreTask(ApiModel):
+    """Remove the bucket, only if it carries `owner_uid`; say before what will be removed."""
+
+    kind: Literal["delete-store"] = "delete-store"
+    store: StoreLocation
+    owner_uid: str
+
+
+class SourceTask(ApiModel):
+    """Objects below `path` of a store whose keys match a pattern of `include`."""
+
+    store: StoreLocation
+    path: str
+    format: Literal["text", "code"]
+    include: list[str]
+
+
+class DatasetTask(ApiModel):
+    """Prepare one version of a dataset below `output_path`."""
+
+    kind: Literal["dataset"] = "dataset"
+    recipe: str
+    attempt: int
+    sources: list[SourceTask]
+    validation_fraction: float
+    tokenizer_algorithm: Literal["bpe"]
+    vocabulary_size: int
+    sequence_length_tokens: int
+    output: StoreLocation
+    output_path: str
+
+
+class Architecture(ApiModel):
+    """A model from scratch; `vocabulary_size` comes from the dataset's tokenizer."""
+
+    family: Literal["llama", "gpt2"]
+    hidden_size: int
+    layers: int
+    heads: int
+    key_value_heads: int | None = None
+    context_length: int
+
+
+class MetricGate(ApiModel):
+    """A metric to report, and the bounds within which the job passes."""
+
+    name: Literal["perplexity"]
+    min: float | None = None
+    max: float | None = None
+
+
+class TrainingTask(ApiModel):
+    """One attempt of a training job. `recipe` is the digest of all that decides the result."""
+
+    kind: Literal["training"] = "training"
+    job: str
+    namespace: str
+    owner_uid: str
+    attempt: int
+    recipe: str
+    code_version: str
+    architecture: Architecture
+    dataset: StoreLocation
+    dataset_path: str  # the dataset's output path, above its versions
+    dataset_name: str
+    dataset_version: str
+    output: StoreLocation
+    output_path: str
+    max_steps: int | None = None
+    epochs: float | None = None
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    global_batch_size: int
+    precision: Literal["auto", "float32", "bfloat16"]
+    seed: int
+    checkpoint_every_seconds: int | None = None
+    checkpoint_every_steps: int | None = None
+    checkpoint_keep: int
+    metrics: list[MetricGate]
+
+
+class FetchTask(ApiModel):
+    """Fetch a model into `destination`, every file's digest checked."""
+
+    kind: Literal["fetch"] = "fetch"
+    store: StoreLocation
+    path: str
+    digest: str | None = None
+    destination: str
+
+
+Task = Annotated[
+    ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask,
+    Field(discriminator="kind"),
+]
+TASK: Final[TypeAdapter[Task]] = TypeAdapter(Task)
+
+
+class FileEntry(ApiModel):
+    """One file of a manifest. `key` is relative to the manifest's own folder."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+class SourceEntry(ApiModel):
+    """One source object as it was read."""
+
+    store: str
+    key: str
+    bytes: int
+    sha256: str
+
+
+class ShardEntry(FileEntry):
+    """Packed token shard: little-endian uint32, `sequences` x `sequence_length_tokens`."""
+
+    sequences: int
+
+
+class DatasetManifest(ApiModel):
+    """`<output.path>versions/<64 hex of version>/manifest.json`, written last, only if absent.
+
+    `version` = "sha256:" + SHA-256 of the canonical JSON of the recipe and of the sorted list of
+    (source store, key, SHA-256 of bytes). Train shards are shuffled by nobody: the order of the
+    documents is the sorted order of their keys.
+    """
+
+    schema_version: Literal[1] = 1
+    version: str
+    recipe: str
+    attempt: int
+    sources: list[SourceEntry]
+    documents: int
+    validation_documents: int
+    tokens: int
+    validation_tokens: int
+    sequence_length_tokens: int
+    vocabulary_size: int
+    end_of_text_id: int
+    rejected: dict[str, int]
+    tokenizer_digest: str
+    tokenizer: list[FileEntry]
+    train: list[ShardEntry]
+    validation: list[ShardEntry]
+
+
+class CheckpointEntry(ApiModel):
+    """A durable checkpoint: all files are in the store and their digests are here."""
+
+    step: int
+    path: str  # folder, relative to the job's output path
+    files: list[FileEntry]
+    bytes: int
+    time: str
+
+
+class ModelManifest(ApiModel):
+    """`<output.path>manifest.json`: a finished model in the Hugging Face layout.
+
+    `digest` = "sha256:" + SHA-256 of the canonical JSON of the sorted (key, sha256) of `files`.
+    `path` is the folder of the files, relative to the manifest's own folder.
+    """
+
+    schema_version: Literal[1] = 1
+    digest: str
+    recipe: str
+    attempt: int
+    kind: Literal["full"]
+    path: str
+    files: list[FileEntry]
+    lineage: dict[str, str]
+    metrics: dict[str, float]
+    passed: bool
+
+
+class LedgerEntry(ApiModel):
+    """One slot of a job's ledger `<output.path>ledger/<8 digits>.json`.
+
+    Slots are created only if absent and without gaps. A new attempt takes the next slot with
+    `kind: attempt` before it does anything else; an older attempt that tries to publish finds its
+    next slot taken, sees the newer attempt there and stops: it is fenced.
+    """
+
+    kind: Literal["attempt", "checkpoint", "complete"]
+    attempt: int
+    recipe: str
+    owner_uid: str
+    checkpoint: CheckpointEntry | None = None
+    model: ModelManifest | None = None
+
+
+class CheckpointStatus(ApiModel):
+    """The last durable checkpoint, as status shows it."""
+
+    step: int = Field(description="Optimizer step.", ge=0)
+    url: str = Field(description="Where it lies.", max_length=2048)
+    time: str = Field(description="When it became durable, RFC 3339.", max_length=64)
+    bytes: int = Field(description="Its size in bytes.", ge=0)
+
+
+class Progress(ApiModel):
+    """GET /progress of a training or a dataset pod: live and lossy. Absent: not known yet."""
+
+    phase: Literal["Starting", "Running", "Evaluating"] = "Starting"
+    attempt: int
+    step: int | None = None
+    total_steps: int | None = None
+    percent: int | None = None
+    eta_seconds: int | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: int | None = None
+    tokens_seen: int | None = None
+    checkpoint: CheckpointStatus | None = None
+
+
+class MetricResult(ApiModel):
+    """One metric of an evaluation."""
+
+    name: str
+    value: float
+    passed: bool
+
+
+class ProvisionResult(ApiModel):
+    """What provisioning found or made. A protection is None where the store cannot give it."""
+
+    url: str
+    created: bool
+    protections: dict[str, bool | None]
+
+
+class DatasetResult(ApiModel):
+    """What a dataset's status shows of its version."""
+
+    version: str
+    tokenizer_digest: str
+    documents: int
+    validation_documents: int
+    tokens: int
+    bytes: int
+    shards: int
+    rejected: dict[str, int]
+    reused: bool
+
+
+class TrainingResult(ApiModel):
+    """What a training job's status shows of its end."""
+
+    model_url: str
+    model_digest: str
+    model_path: str
+    tokenizer_digest: str
+    steps: int
+    passed: bool
+    metrics: list[MetricResult]
+    baselines: list[MetricResult] = []
+    checkpoint: CheckpointStatus | None = None
+    productive_seconds: int = 0
+    startup_seconds: int = 0
+    checkpoint_seconds: int = 0
+    reused: bool = False
+
+
+class Outcome(ApiModel):
+    """The termination message: at most `TERMINATION_MESSAGE_BYTES` bytes of JSON.
+
+    A failure's `message` is a sentence: what, which object, what next. It never holds a secret.
+    """
+
+    succeeded: bool
+    reason: Reason
+    message: str = Field(default="", max_length=1024)
+    retry: Retry = Retry.USER
+    provision: ProvisionResult | None = None
+    dataset: DatasetResult | None = None
+    training: TrainingResult | None = None
+
+
+class Route(ApiModel):
+    """One served model as the gateways see it."""
+
+    namespace: str
+    name: str  # the LLMDeployment
+    model: str  # servedModelName: what clients ask for, and what the engine answers to
+    shared: bool  # /v1 serves it; /ns/NAMESPACE/v1 serves it always
+    anonymous: bool
+    endpoints: list[str]  # host:port of every ready replica
+    in_flight_per_replica: int
+    hold_max_requests: int
+    hold_deadline_seconds: int
+    created: int  # Unix seconds, for /v1/models
+
+
+class RouteTable(ApiModel):
+    """The ConfigMap `ROUTES_CONFIG_MAP` of the operator's namespace, key `ROUTES_KEY`."""
+
+    routes: list[Route]
+
+
+ROUTES_CONFIG_MAP: Final = "llmcloud-routes"
+ROUTES_KEY: Final = "routes.json"
+
+
+class RouteSample(ApiModel):
+    """What one gateway counts of one deployment at this moment."""
+
+    namespace: str
+    name: str
+    in_flight: int
+    waiting: int  # held, because no replica is ready or all are full
+    idle_seconds: float  # since the last request; 0 while any is in flight or waiting
+    arrivals: int  # requests since the gateway started
+
+
+class GatewaySamples(ApiModel):
+    """GET /samples of a gateway."""
+
+    samples: list[RouteSample]

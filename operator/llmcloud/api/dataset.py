@@ -1,0 +1,132 @@
+"""LLMDataset: data in, immutable versions out."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.common import (
+    LIST_ATOMIC,
+    Digest,
+    Output,
+    PodSettings,
+    Resources,
+    Status,
+    StoreReference,
+)
+
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class Source(ApiModel):
+    """Objects to read."""
+
+    store: StoreReference = Field(description="The ObjectStore and the folder to read.")
+    format: Literal["text", "code"] = Field(
+        default="text", description="How an object's bytes become documents: one file, one text."
+    )
+    include: list[Glob] = Field(
+        default=["*"],
+        description="Glob patterns; an object is read if its key or its last part matches one.",
+        min_length=1,
+        max_length=32,
+        json_schema_extra=LIST_ATOMIC,
+    )
+
+
+class Split(ApiModel):
+    """Which documents are held out."""
+
+    validation_fraction: float = Field(
+        default=0.01,
+        description="Share of the documents held out for validation, by document hash.",
+        ge=0,
+        le=0.5,
+    )
+
+
+class Prepare(ApiModel):
+    """Steps between reading and tokenizing."""
+
+    split: Split = Field(default=Split(), description="Which documents are held out.")
+
+
+class TrainTokenizer(ApiModel):
+    """A tokenizer trained on the dataset itself."""
+
+    algorithm: Literal["bpe"] = Field(default="bpe", description="Byte-level BPE.")
+    vocabulary_size: int = Field(
+        default=32000, description="Tokens in the vocabulary.", ge=300, le=1048576
+    )
+
+
+class Tokenizer(ApiModel):
+    """Where the tokenizer comes from."""
+
+    train: TrainTokenizer = Field(description="Train one on this dataset.")
+
+
+class LLMDatasetSpec(ApiModel):
+    """What is read, and how it becomes tokens."""
+
+    mutable: ClassVar[frozenset[str]] = frozenset({"sources", "prepare"})
+
+    type: Literal["text"] = Field(description="What a document is: packed text.")
+    sources: list[Source] = Field(
+        description="Where documents come from.",
+        min_length=1,
+        max_length=32,
+        json_schema_extra=LIST_ATOMIC,
+    )
+    prepare: Prepare = Field(default=Prepare(), description="Steps between reading and tokenizing.")
+    tokenizer: Tokenizer = Field(description="Where the tokenizer comes from.")
+    sequence_length: int = Field(
+        default=2048, description="Tokens of one packed sequence.", ge=16, le=1048576
+    )
+    output: Output = Field(description="Where versions are written.")
+    resources: Resources = Field(default=Resources(), description="Of the preparing pod.")
+    pod: PodSettings = Field(default=PodSettings(), description="Additions to the preparing pod.")
+
+
+class TokenizerStatus(ApiModel):
+    """The tokenizer of the newest version."""
+
+    digest: Digest = Field(description="Digest of its files.")
+
+
+class DatasetProgress(ApiModel):
+    """How far the preparing pod is."""
+
+    percent: int = Field(default=0, description="Of the whole work.", ge=0, le=100)
+
+
+class LLMDatasetStatus(Status):
+    """The newest version and what it holds."""
+
+    version: Digest | None = Field(default=None, description="The newest version.")
+    versions: list[Digest] = Field(
+        default=[],
+        description="All versions, the newest first.",
+        max_length=64,
+        json_schema_extra=LIST_ATOMIC,
+    )
+    url: str | None = Field(
+        default=None, description="Where the newest version lies.", max_length=2048
+    )
+    tokenizer: TokenizerStatus | None = Field(
+        default=None, description="The tokenizer of the newest version."
+    )
+    documents: int | None = Field(default=None, description="Documents kept.", ge=0)
+    tokens: int | None = Field(default=None, description="Tokens for training.", ge=0)
+    bytes: int | None = Field(default=None, description="Bytes read from the sources.", ge=0)
+    shards: int | None = Field(default=None, description="Token shards.", ge=0)
+    rejected: dict[str, int] | None = Field(
+        default=None, description="Documents left out, by reason.", max_length=32
+    )
+    progress: DatasetProgress | None = Field(
+        default=None, description="How far the preparing pod is."
+    )
+    attempt: int = Field(default=0, description="Number of the last preparing Job.", ge=0)
+    recipe: str | None = Field(
+        default=None, description="Digest of what the newest version was made by.", max_length=71
+    )

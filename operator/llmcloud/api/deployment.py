@@ -1,0 +1,166 @@
+"""LLMDeployment: a model behind an OpenAI-compatible endpoint."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.common import (
+    Digest,
+    LocalReference,
+    PodSettings,
+    Resources,
+    Status,
+    StoreReference,
+    exactly_one_of,
+    rules,
+)
+
+ServedModelName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"),
+]
+
+
+class ServedModel(ApiModel):
+    """Which model is served."""
+
+    store: StoreReference | None = Field(default=None, description="A model's folder in a store.")
+    training_job: LocalReference | None = Field(
+        default=None, description="The model that an LLMTrainingJob of this namespace made."
+    )
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("store", "trainingJob")))
+
+
+class Engine(ApiModel):
+    """What runs the model."""
+
+    name: Literal["auto", "transformers"] = Field(
+        default="auto", description="auto: transformers serve."
+    )
+
+
+class Target(ApiModel):
+    """What one replica should carry."""
+
+    in_flight: int = Field(
+        default=16, description="Requests in flight per replica.", ge=1, le=10000
+    )
+
+
+class Scaling(ApiModel):
+    """How the number of replicas follows the load."""
+
+    mode: Literal["Auto", "External"] = Field(
+        default="Auto", description="External leaves spec.replicas to kubectl, HPA and KEDA."
+    )
+    min_replicas: int = Field(default=0, description="Fewest replicas.", ge=0, le=1000)
+    max_replicas: int = Field(default=1, description="Most replicas.", ge=1, le=1000)
+    target: Target = Field(default=Target(), description="What one replica should carry.")
+    scale_down_delay_seconds: int = Field(
+        default=300, description="Lower load must last this long.", ge=0, le=86400
+    )
+    scale_to_zero_after_seconds: int = Field(
+        default=900, description="Without a request, to zero after this time.", ge=1, le=604800
+    )
+    drain_seconds: int = Field(
+        default=300, description="A replica that goes may finish its requests.", ge=1, le=3600
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas must not be above maxReplicas: change one of them",
+            )
+        )
+    )
+
+
+class Hold(ApiModel):
+    """Requests that wait for a replica."""
+
+    max_requests: int = Field(default=256, description="Requests that may wait.", ge=0, le=100000)
+    deadline_seconds: int = Field(default=300, description="Longest wait, then 503.", ge=1, le=3600)
+
+
+class Access(ApiModel):
+    """Who may call."""
+
+    anonymous: bool = Field(
+        default=False, description="True: no key is needed. False: closed but for LLMAccessKeys."
+    )
+
+
+class LLMDeploymentSpec(ApiModel):
+    """Which model is served, and how."""
+
+    mutable: ClassVar[frozenset[str]] = frozenset(
+        {"model", "engine", "resources", "pod", "replicas", "scaling", "hold", "access"}
+    )
+
+    model: ServedModel = Field(description="Which model is served.")
+    served_model_name: ServedModelName | None = Field(
+        default=None,
+        description="What clients ask for; absent: the object's name. The oldest has it.",
+    )
+    engine: Engine = Field(default=Engine(), description="What runs the model.")
+    resources: Resources = Field(default=Resources(), description="Of each replica.")
+    pod: PodSettings = Field(default=PodSettings(), description="Additions to the replicas.")
+    replicas: int = Field(
+        default=1, description="Replicas in mode External; refused in mode Auto.", ge=0, le=1000
+    )
+    scaling: Scaling = Field(
+        default=Scaling(), description="How the number of replicas follows the load."
+    )
+    hold: Hold = Field(default=Hold(), description="Requests that wait for a replica.")
+    access: Access = Field(default=Access(), description="Who may call.")
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.scaling.mode != 'Auto' || oldSelf.scaling.mode != 'Auto' "
+                "|| self.replicas == oldSelf.replicas",
+                "replicas is owned by the autoscaler in mode Auto: set scaling.mode to External "
+                "to scale by hand, or change scaling.minReplicas and scaling.maxReplicas",
+            )
+        )
+    )
+
+
+class DeployedModel(ApiModel):
+    """The model that is served, pinned."""
+
+    digest: Digest | None = Field(default=None, description="Digest of its files.")
+    training_job: str | None = Field(
+        default=None, description="The LLMTrainingJob that made it.", max_length=63
+    )
+    url: str | None = Field(default=None, description="Where it lies.", max_length=2048)
+    store: str | None = Field(
+        default=None, description="The ObjectStore that it is fetched from.", max_length=63
+    )
+    path: str | None = Field(default=None, description="Its folder there.", max_length=1024)
+
+
+class ScalingStatus(ApiModel):
+    """Why there are as many replicas as there are."""
+
+    reason: str = Field(default="", description="The last decision in words.", max_length=512)
+    last_scale_time: str | None = Field(
+        default=None, description="When the number last changed.", max_length=64
+    )
+
+
+class LLMDeploymentStatus(Status):
+    """What serves at this moment."""
+
+    url: str | None = Field(default=None, description="Base URL for clients.", max_length=1024)
+    replicas: int = Field(default=0, description="Replicas that exist.", ge=0)
+    ready_replicas: int = Field(default=0, description="Replicas that answer.", ge=0)
+    desired_replicas: int = Field(default=0, description="Replicas wanted.", ge=0)
+    selector: str = Field(default="", description="Label selector of the replicas.", max_length=512)
+    model: DeployedModel | None = Field(default=None, description="The model that is served.")
+    scaling: ScalingStatus | None = Field(
+        default=None, description="Why there are as many replicas as there are."
+    )

@@ -1,0 +1,122 @@
+"""Every name that users, the operator and its pods share: labels, conditions, reasons.
+
+A reason is part of the API: each has its paragraph in docs/conditions.md, and a rule test keeps
+the two in step.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+GROUP: Final = "llmcloud.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MANAGED_BY: Final = "llmcloud"
+FINALIZER: Final = f"{GROUP}/external-cleanup"
+
+LABEL_OWNER_KIND: Final = f"{GROUP}/owner-kind"
+LABEL_OWNER_NAME: Final = f"{GROUP}/owner-name"
+LABEL_OWNER_UID: Final = f"{GROUP}/owner-uid"
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+
+ANNOTATION_INTENT: Final = f"{GROUP}/intent-hash"
+ANNOTATION_RECIPE: Final = f"{GROUP}/recipe"
+ANNOTATION_REFRESH: Final = f"{GROUP}/refresh"
+ANNOTATION_SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
+
+MANAGER_CHILDREN: Final = "llmcloud"
+MANAGER_STATUS: Final = "llmcloud-status"
+MANAGER_FINALIZER: Final = "llmcloud-finalizer"
+
+
+class Kind(StrEnum):
+    """The custom resources, by kind."""
+
+    OBJECT_STORE = "ObjectStore"
+    DATASET = "LLMDataset"
+    TRAINING_JOB = "LLMTrainingJob"
+    DEPLOYMENT = "LLMDeployment"
+
+    @property
+    def plural(self) -> str:
+        return self.value.lower() + "s"
+
+
+class Condition(StrEnum):
+    """Condition types. Ready, Reconciling and Stalled follow kstatus and are always present."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+
+
+class Reason(StrEnum):
+    """Condition reasons: what docs/conditions.md explains."""
+
+    # Nothing is wrong
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    EVALUATING = "Evaluating"
+    PROVISIONED = "Provisioned"
+    PREPARED = "Prepared"
+    SUCCEEDED = "Succeeded"
+    SERVING = "Serving"
+    SCALED_TO_ZERO = "ScaledToZero"
+    SUSPENDED = "Suspended"
+    NOT_SUSPENDED = "NotSuspended"
+    DELETING = "Deleting"
+    UP_TO_DATE = "UpToDate"
+    NOT_FAILED = "NotFailed"
+
+    # Something else must come first
+    STORE_NOT_FOUND = "StoreNotFound"
+    STORE_NOT_READY = "StoreNotReady"
+    DATASET_NOT_FOUND = "DatasetNotFound"
+    DATASET_NOT_READY = "DatasetNotReady"
+    TRAINING_JOB_NOT_FOUND = "TrainingJobNotFound"
+    MODEL_NOT_READY = "ModelNotReady"
+
+    # The cluster cannot run the pod
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    POD_REFUSED = "PodRefused"
+    VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+    CONTAINER_CONFIG = "ContainerConfigInvalid"
+
+    # The pod ran and failed
+    OUT_OF_MEMORY = "OutOfMemory"
+    DISK_FULL = "DiskFull"
+    PREEMPTED = "Preempted"
+    CRASHED = "Crashed"
+    FENCED = "Fenced"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+
+    # What a pod's outcome may say (contract.Outcome)
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    CREDENTIALS_MISSING = "CredentialsMissing"
+    BUCKET_NOT_FOUND = "BucketNotFound"
+    BUCKET_NOT_OWNED = "BucketNotOwned"
+    STORE_UNREACHABLE = "StoreUnreachable"
+    SOURCE_EMPTY = "SourceEmpty"
+    SOURCE_CHANGED = "SourceChanged"
+    CONFIGURATION_INVALID = "ConfigurationInvalid"
+    OUTPUT_OCCUPIED = "OutputOccupied"
+    DIGEST_MISMATCH = "DigestMismatch"
+    DATASET_VERSION_NOT_FOUND = "DatasetVersionNotFound"
+    LOSS_NOT_FINITE = "LossNotFinite"
+    GATE_NOT_PASSED = "GateNotPassed"
+
+    # Deployments
+    ROUTE_CONFLICT = "RouteConflict"
+    REPLICAS_NOT_READY = "ReplicasNotReady"
+
+    # The operator's own
+    SPEC_INVALID = "SpecInvalid"
+    CLEANUP_FAILED = "CleanupFailed"
+    INTERNAL_ERROR = "InternalError"

@@ -1,0 +1,108 @@
+"""ObjectStore: where datasets, checkpoints and models live."""
+
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.common import (
+    ConfigMapKeyReference,
+    LocalReference,
+    Name,
+    ObjectPath,
+    Status,
+    rules,
+)
+
+
+class Endpoint(ApiModel):
+    """An S3-compatible server other than the cloud's own."""
+
+    url: str = Field(
+        description="http:// or https:// URL of the server.",
+        max_length=512,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+    )
+    ca_config_map_ref: ConfigMapKeyReference | None = Field(
+        default=None, description="CA certificates (PEM) that sign the server's certificate."
+    )
+
+
+class Credentials(ApiModel):
+    """How pods sign in to the store."""
+
+    secret_ref: LocalReference = Field(
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    )
+
+
+class ObjectStoreSpec(ApiModel):
+    """Which bucket, and how it is reached."""
+
+    mutable: ClassVar[frozenset[str]] = frozenset(
+        {"reclaimPolicy", "credentials", "serviceAccountName"}
+    )
+
+    provider: Literal["aws"] = Field(description="Whose protocol the store speaks.")
+    bucket: str = Field(
+        description="Name of the bucket.",
+        min_length=3,
+        max_length=63,
+        pattern=r"^[a-z0-9][-a-z0-9._]*[a-z0-9]$",
+    )
+    prefix: ObjectPath = Field(
+        default="", description="Everything of this store lies below it; ends in a slash."
+    )
+    region: str | None = Field(
+        default=None, description="Region of the bucket.", max_length=64, pattern=r"^[a-z0-9-]+$"
+    )
+    endpoint: Endpoint | None = Field(
+        default=None, description="S3-compatible server; absent: the cloud's own."
+    )
+    create: bool = Field(
+        default=False,
+        description="Create the bucket if it is missing: encrypted, versioned, private, labelled "
+        "with its owner.",
+    )
+    reclaim_policy: Literal["Retain", "Delete"] = Field(
+        default="Retain",
+        description="Delete removes the bucket with this object, if this object created it.",
+    )
+    credentials: Credentials | None = Field(
+        default=None, description="Absent: the pod's own identity."
+    )
+    service_account_name: Name | None = Field(
+        default=None, description="Service account of the provisioning Job."
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.reclaimPolicy != 'Delete' || self.create",
+                "reclaimPolicy Delete needs create: true; a bucket that llmcloud did not create "
+                "is never deleted",
+            )
+        )
+    )
+
+
+class Protections(ApiModel):
+    """Which protections hold. Absent: the store cannot give it."""
+
+    encrypted: bool | None = Field(default=None, description="Encrypted at rest by default.")
+    versioned: bool | None = Field(default=None, description="Overwritten objects are kept.")
+    private: bool | None = Field(default=None, description="Public access is blocked.")
+
+
+class ObjectStoreStatus(Status):
+    """What provisioning found."""
+
+    url: str | None = Field(default=None, description="URL of bucket and prefix.", max_length=1024)
+    provisioned: bool = Field(default=False, description="The bucket exists and can be used.")
+    protections: Protections | None = Field(
+        default=None, description="Which protections hold in the bucket."
+    )
+    attempt: int = Field(default=0, description="Number of the last provisioning Job.", ge=0)
+    recipe: str | None = Field(
+        default=None, description="Digest of what was provisioned.", max_length=71
+    )

@@ -1,0 +1,272 @@
+"""LLMTrainingJob: from a dataset and a model to a better model."""
+
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.common import (
+    LIST_MAP_BY_NAME,
+    Digest,
+    Name,
+    Output,
+    PodSettings,
+    Resources,
+    Status,
+    exactly_one_of,
+    rules,
+)
+from llmcloud.api.contract import CheckpointStatus
+
+
+class ArchitectureSpec(ApiModel):
+    """A model from scratch; its vocabulary is the dataset's tokenizer."""
+
+    family: Literal["llama", "gpt2"] = Field(description="Family of the architecture.")
+    hidden_size: int = Field(description="Width of the residual stream.", ge=8, le=65536)
+    layers: int = Field(description="Transformer blocks.", ge=1, le=512)
+    heads: int = Field(description="Attention heads.", ge=1, le=512)
+    key_value_heads: int | None = Field(
+        default=None, description="Key-value heads (llama); absent: as many as heads.", ge=1, le=512
+    )
+    context_length: int = Field(description="Longest sequence in tokens.", ge=16, le=1048576)
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.hiddenSize % self.heads == 0",
+                "hiddenSize must be a multiple of heads: change one of them",
+            ),
+            (
+                "(self.hiddenSize / self.heads) % 2 == 0",
+                "hiddenSize / heads must be even (rotary embeddings): change one of them",
+            ),
+            (
+                "!has(self.keyValueHeads) || self.heads % self.keyValueHeads == 0",
+                "heads must be a multiple of keyValueHeads: change one of them",
+            ),
+            (
+                "!has(self.keyValueHeads) || self.family == 'llama'",
+                "keyValueHeads is for family llama: remove it",
+            ),
+        )
+    )
+
+
+class TrainingModel(ApiModel):
+    """What is trained."""
+
+    architecture: ArchitectureSpec = Field(description="A model from scratch.")
+
+
+class DatasetReference(ApiModel):
+    """A dataset of the same namespace."""
+
+    name: Name = Field(description="Name of the LLMDataset, in the same namespace.")
+    version: Digest | None = Field(
+        default=None, description="Its version; absent: the newest at start, pinned in status."
+    )
+
+
+class Hyperparameters(ApiModel):
+    """How the model is trained."""
+
+    max_steps: int | None = Field(default=None, description="Optimizer steps.", ge=1, le=100000000)
+    epochs: float | None = Field(
+        default=None, description="Passes over the dataset.", ge=0.001, le=10000
+    )
+    learning_rate: float = Field(
+        default=0.0003, description="Peak learning rate of AdamW.", ge=0.00000001, le=10
+    )
+    warmup_steps: int = Field(default=0, description="Steps of linear warm-up.", ge=0, le=10000000)
+    weight_decay: float = Field(default=0.1, description="Of AdamW.", ge=0, le=10)
+    global_batch_size: int = Field(
+        default=8, description="Sequences of one optimizer step.", ge=1, le=1048576
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 where the accelerator has it."
+    )
+    seed: int = Field(default=0, description="Of all random numbers.", ge=0, le=2147483647)
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("maxSteps", "epochs")))
+
+
+class Checkpoint(ApiModel):
+    """When training is made durable."""
+
+    every_seconds: int | None = Field(
+        default=None,
+        description="Seconds between checkpoints; 600 if everySteps is absent too.",
+        ge=1,
+        le=86400,
+    )
+    every_steps: int | None = Field(
+        default=None, description="Steps between checkpoints.", ge=1, le=10000000
+    )
+    keep: int = Field(default=3, description="Durable checkpoints kept.", ge=1, le=100)
+    grace_seconds: int = Field(
+        default=90, description="Time for one more checkpoint before a pod ends.", ge=5, le=3600
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!(has(self.everySeconds) && has(self.everySteps))",
+                "set everySeconds or everySteps, not both",
+            )
+        )
+    )
+
+
+class Metric(ApiModel):
+    """A metric and the bounds within which the job passes."""
+
+    name: Literal["perplexity"] = Field(description="Name of the metric.")
+    min: float | None = Field(default=None, description="Passes at or above.", ge=0, le=1e9)
+    max: float | None = Field(default=None, description="Passes at or below.", ge=0, le=1e9)
+
+
+class Evaluation(ApiModel):
+    """How the result is judged, on the dataset's validation split."""
+
+    metrics: list[Metric] = Field(
+        description="What is measured.",
+        min_length=1,
+        max_length=16,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
+
+
+class LLMTrainingJobSpec(ApiModel):
+    """What is trained, on what, how, and where the result goes."""
+
+    mutable: ClassVar[frozenset[str]] = frozenset({"checkpoint", "suspend"})
+
+    model: TrainingModel = Field(description="What is trained.")
+    task: Literal["causal-lm"] = Field(description="What the model learns to do.")
+    method: Literal["pretrain"] = Field(description="How it learns.")
+    datasets: list[DatasetReference] = Field(
+        description="What it learns from.",
+        min_length=1,
+        max_length=1,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
+    hyperparameters: Hyperparameters = Field(description="How the model is trained.")
+    resources: Resources = Field(default=Resources(), description="Of each training pod.")
+    pod: PodSettings = Field(default=PodSettings(), description="Additions to the training pods.")
+    output: Output = Field(description="Where checkpoints and the model are written.")
+    checkpoint: Checkpoint = Field(
+        default=Checkpoint(), description="When training is made durable."
+    )
+    backoff_limit: int = Field(
+        default=3,
+        description="Failures of the user's making before the job is Failed.",
+        ge=0,
+        le=100,
+    )
+    evaluation: Evaluation | None = Field(default=None, description="How the result is judged.")
+    suspend: bool = Field(default=False, description="True: checkpoint, stop the pods, wait.")
+
+
+Phase = Literal[
+    "Pending", "Queued", "Starting", "Running", "Evaluating", "Succeeded", "Failed", "Suspended"
+]
+
+
+class PinnedDataset(ApiModel):
+    """A dataset version that this job uses."""
+
+    name: str = Field(description="Name of the LLMDataset.", max_length=63)
+    version: Digest = Field(description="Its version.")
+
+
+class Inputs(ApiModel):
+    """Lineage, pinned at start."""
+
+    datasets: list[PinnedDataset] = Field(
+        default=[],
+        description="Dataset versions.",
+        max_length=16,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
+    image: str | None = Field(default=None, description="Image of the trainer.", max_length=512)
+
+
+class TrainingProgress(ApiModel):
+    """How far training is; lossy and throttled."""
+
+    step: int = Field(description="Optimizer steps done.", ge=0)
+    total_steps: int = Field(description="Optimizer steps in all.", ge=0)
+    percent: int = Field(description="Of the steps.", ge=0, le=100)
+    eta_seconds: int | None = Field(default=None, description="Until the last step.", ge=0)
+    loss: float | None = Field(default=None, description="Training loss.")
+    learning_rate: float | None = Field(default=None, description="At the last step.")
+    tokens_per_second: int | None = Field(default=None, description="Throughput.", ge=0)
+    tokens_seen: int | None = Field(default=None, description="Tokens trained on.", ge=0)
+
+
+class MetricStatus(ApiModel):
+    """One measured metric."""
+
+    name: str = Field(description="Name of the metric.", max_length=64)
+    value: float = Field(description="Its value.")
+    passed: bool = Field(default=True, description="Whether it is within its bounds.")
+
+
+class EvaluationStatus(ApiModel):
+    """The judgement of the result."""
+
+    passed: bool = Field(description="Every metric is within its bounds.")
+    metrics: list[MetricStatus] = Field(
+        default=[],
+        description="What was measured.",
+        max_length=16,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
+    baselines: list[MetricStatus] = Field(
+        default=[],
+        description="The same measure of simple models, to compare with.",
+        max_length=16,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
+
+
+class LostSeconds(ApiModel):
+    """Time that trained nothing."""
+
+    startup: int = Field(default=0, description="From the pod's start to the first step.", ge=0)
+    checkpoint: int = Field(default=0, description="Training stood still for a checkpoint.", ge=0)
+
+
+class Goodput(ApiModel):
+    """Where the last attempt's time went."""
+
+    productive_seconds: int = Field(default=0, description="Spent in training steps.", ge=0)
+    lost_seconds: LostSeconds = Field(default=LostSeconds(), description="Spent otherwise.")
+
+
+class ModelStatus(ApiModel):
+    """The finished model."""
+
+    url: str = Field(description="Where it lies.", max_length=2048)
+    path: str = Field(description="Its folder in the output store.", max_length=1024)
+    digest: Digest = Field(description="Digest of its files.")
+    kind: Literal["full"] = Field(default="full", description="A full model.")
+
+
+class LLMTrainingJobStatus(Status):
+    """What came of it."""
+
+    phase: Phase = Field(default="Pending", description="One word for people; read conditions.")
+    attempt: int = Field(default=0, description="Number of the current attempt.", ge=0)
+    failures: int = Field(default=0, description="Attempts that failed by the user's making.", ge=0)
+    inputs: Inputs | None = Field(default=None, description="Lineage, pinned at start.")
+    progress: TrainingProgress | None = Field(default=None, description="How far training is.")
+    checkpoint: CheckpointStatus | None = Field(
+        default=None, description="The last durable checkpoint."
+    )
+    evaluation: EvaluationStatus | None = Field(
+        default=None, description="The judgement of the result."
+    )
+    goodput: Goodput | None = Field(default=None, description="Where the time went.")
+    model: ModelStatus | None = Field(default=None, description="The finished model.")

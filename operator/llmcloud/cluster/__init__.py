@@ -1,0 +1,1 @@
+"""All Kubernetes calls: what is read, what is written, and who leads."""

@@ -1,0 +1,259 @@
+"""Read the truth: the object, its children, what it refers to, what its pods report.
+
+References are noted, so that a change of what an object refers to wakes it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.names import (
+    ANNOTATION_INTENT,
+    API_VERSION,
+    LABEL_COMPONENT,
+    LABEL_OWNER_UID,
+    Kind,
+)
+from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.cluster.client import Client, object_path
+from llmcloud.cluster.execute import Intents
+from llmcloud.cluster.reports import Reports
+from llmcloud.plan.children import JobView, PodView, job_view, pod_view
+from llmcloud.plan.dataset import DatasetWorld, dataset_stores
+from llmcloud.plan.deployment import (
+    DeploymentWorld,
+    engine_view,
+    pinned_model,
+    scaling_policy,
+    served_name,
+)
+from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
+from llmcloud.plan.model import Manifest, Owner, from_timestamp, owner_from, parse
+from llmcloud.plan.objectstore import StoreWorld
+from llmcloud.plan.routes import RoutesWorld, holders
+from llmcloud.plan.training import TrainingWorld, is_final
+from llmcloud.plan.waiting import needs_events
+from llmcloud.scaling.book import LoadBook
+
+Reference = tuple[Kind, str, str]
+"""Kind, namespace and name."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where this installation looks: its own namespace, and None for all or the one watched."""
+
+    own_namespace: str
+    watched_namespace: str | None
+
+
+class Observer:
+    """Builds the World of each kind."""
+
+    def __init__(
+        self,
+        client: Client,
+        reports: Reports,
+        loads: LoadBook,
+        scope: Scope,
+        note: Callable[[Reference, Iterable[Reference]], None],
+    ) -> None:
+        self._client = client
+        self._reports = reports
+        self._loads = loads
+        self._scope = scope
+        self._note = note
+
+    async def owner(self, kind: Kind, namespace: str, name: str) -> Owner | None:
+        """The custom resource, or None."""
+        raw = await self._client.get(object_path(API_VERSION, kind, namespace, name))
+        return owner_from(raw) if raw else None
+
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        """The object is gone: it refers to nothing and needs no replicas."""
+        self._note((Kind(kind), namespace, name), ())
+        if kind == Kind.DEPLOYMENT:
+            self._loads.forget(namespace, name)
+
+    async def _owners(
+        self, kind: Kind, namespace: str, names: Iterable[str]
+    ) -> tuple[tuple[str, Owner | None], ...]:
+        wanted = tuple(dict.fromkeys(names))
+        found = await asyncio.gather(*(self.owner(kind, namespace, name) for name in wanted))
+        return tuple(zip(wanted, found, strict=True))
+
+    async def _pods(self, namespace: str | None, labels: str) -> list[PodView]:
+        items, _ = await self._client.list(object_path("v1", "Pod", namespace), labels=labels)
+        return [pod_view(item) for item in items]
+
+    async def _warnings(self, namespace: str, uid: str) -> tuple[str, ...]:
+        fields = f"involvedObject.uid={uid},type=Warning"
+        items, _ = await self._client.list(object_path("v1", "Event", namespace), fields=fields)
+        ordered = sorted(items, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+        return tuple(item.get("message", "") for item in ordered)
+
+    async def _jobs(self, owner: Owner) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
+        """The Jobs and pods of the owner; events only where nothing else can tell."""
+        labels = f"{LABEL_OWNER_UID}={owner.uid}"
+        path = object_path("batch/v1", "Job", owner.namespace)
+        raws, _ = await self._client.list(path, labels=labels)
+        if not raws and not owner.status.get("attempt"):
+            return (), ()
+        pods = await self._pods(owner.namespace, labels)
+        jobs = []
+        for raw in raws:
+            job = job_view(raw, pods)
+            if needs_events(job):
+                job = await self._with_warnings(raw, job)
+            jobs.append(job)
+        return tuple(sorted(jobs, key=lambda job: job.attempt)), tuple(pods)
+
+    async def _with_warnings(self, raw: Manifest, job: JobView) -> JobView:
+        if not job.pods:
+            return job_view(raw, [], await self._warnings(job.namespace, job.uid))
+        pods = [
+            PodView(**{**pod.__dict__, "warnings": await self._warnings(job.namespace, pod.uid)})
+            for pod in job.pods
+        ]
+        return job_view(raw, pods)
+
+    async def store_world(self, owner: Owner) -> tuple[StoreWorld, Intents]:
+        """The World of an ObjectStore."""
+        jobs, _ = await self._jobs(owner)
+        deleted = owner.raw["metadata"].get("deletionTimestamp")
+        since = from_timestamp(deleted) if deleted else None
+        return StoreWorld(owner, jobs, datetime.now(UTC), since), {}
+
+    async def dataset_world(self, owner: Owner) -> tuple[DatasetWorld, Intents]:
+        """The World of an LLMDataset."""
+        spec = parse(LLMDatasetSpec, owner.spec)
+        names = () if isinstance(spec, str) else dataset_stores(spec)
+        self._note(
+            (owner.kind, owner.namespace, owner.name),
+            [(Kind.OBJECT_STORE, owner.namespace, name) for name in names],
+        )
+        stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
+        jobs, pods = await self._jobs(owner)
+        progress = await self._reports.progress(pods)
+        return DatasetWorld(owner, stores, jobs, datetime.now(UTC), progress), {}
+
+    async def training_world(self, owner: Owner) -> tuple[TrainingWorld, Intents]:
+        """The World of an LLMTrainingJob; a finished one needs no look at anything else."""
+        now = datetime.now(UTC)
+        spec = parse(LLMTrainingJobSpec, owner.spec)
+        if is_final(owner) or isinstance(spec, str):
+            return TrainingWorld(owner, None, (), (), now), {}
+        jobs, pods = await self._jobs(owner)
+        progress = await self._reports.progress(pods)
+        running = any(
+            job.active and not job.deleting and any(pod.phase == "Running" for pod in job.pods)
+            for job in jobs
+        )
+        if spec.suspend or running:
+            return TrainingWorld(owner, None, (), jobs, now, pods, progress), {}
+        key = (owner.kind, owner.namespace, owner.name)
+        references = [
+            (Kind.DATASET, owner.namespace, spec.datasets[0].name),
+            (Kind.OBJECT_STORE, owner.namespace, spec.output.store.name),
+        ]
+        self._note(key, references)
+        dataset = await self.owner(Kind.DATASET, owner.namespace, spec.datasets[0].name)
+        names = [spec.output.store.name]
+        dataset_spec = parse(LLMDatasetSpec, dataset.spec) if dataset else ""
+        if isinstance(dataset_spec, LLMDatasetSpec):
+            names.append(dataset_spec.output.store.name)
+            self._note(key, [*references, (Kind.OBJECT_STORE, owner.namespace, names[-1])])
+        stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
+        return TrainingWorld(owner, dataset, stores, jobs, now, pods, progress), {}
+
+    async def deployment_world(self, owner: Owner) -> tuple[DeploymentWorld, Intents]:
+        """The World of an LLMDeployment."""
+        now = datetime.now(UTC)
+        spec = parse(LLMDeploymentSpec, owner.spec)
+        if isinstance(spec, str):
+            return DeploymentWorld(owner, None, None, None, (), now), {}
+        holder = holders(await self.deployments()).get(served_name(owner, spec))
+        taken = holder is not None and holder.uid != owner.uid and not owner.deleting
+        rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
+        job, store = await self._model_references(owner, spec, rival)
+        raw = await self._client.get(
+            object_path("apps/v1", "Deployment", owner.namespace, f"{owner.name}-{ENGINE}")
+        )
+        engine, intents = None, {}
+        if raw is not None:
+            engine = engine_view(raw)
+            annotations = raw["metadata"].get("annotations") or {}
+            if raw["spec"].get("replicas") == owner.status.get("desiredReplicas", 0):
+                intents[("Deployment", raw["metadata"]["name"])] = annotations.get(
+                    ANNOTATION_INTENT, ""
+                )
+        labels = f"{LABEL_OWNER_UID}={owner.uid}"
+        pods = tuple(await self._pods(owner.namespace, labels)) if raw is not None else ()
+        policy = scaling_policy(spec)
+        return DeploymentWorld(
+            owner,
+            job,
+            store,
+            engine,
+            pods,
+            now,
+            self._loads.load(owner.namespace, owner.name, policy),
+            f"{holder.namespace}/{holder.name}" if taken and holder else "",
+        ), intents
+
+    def watch_load(self, world: DeploymentWorld, *, scalable: bool) -> None:
+        """Have the sampler wake a deployment whose replicas should change, if they can."""
+        owner = world.owner
+        spec = parse(LLMDeploymentSpec, owner.spec)
+        if isinstance(spec, str) or spec.scaling.mode != "Auto" or not scalable or not world.engine:
+            self._loads.forget(owner.namespace, owner.name)
+            return
+        policy = scaling_policy(spec)
+        self._loads.watch(owner.namespace, owner.name, policy, world.engine.replicas)
+
+    async def _model_references(
+        self, owner: Owner, spec: LLMDeploymentSpec, rival: list[Reference]
+    ) -> tuple[Owner | None, Owner | None]:
+        """The training job and the store; `rival` has the served name and is noted as well."""
+        key = (owner.kind, owner.namespace, owner.name)
+        references = rival[:]
+        job = None
+        store_name = spec.model.store.name if spec.model.store else ""
+        if spec.model.training_job is not None:
+            name = spec.model.training_job.name
+            references.append((Kind.TRAINING_JOB, owner.namespace, name))
+            job = await self.owner(Kind.TRAINING_JOB, owner.namespace, name)
+            job_spec = parse(LLMTrainingJobSpec, job.spec) if job else ""
+            if isinstance(job_spec, LLMTrainingJobSpec):
+                store_name = job_spec.output.store.name
+            elif (pinned := pinned_model(owner, name)) is not None:
+                store_name = pinned["store"]
+        if store_name:
+            references.append((Kind.OBJECT_STORE, owner.namespace, store_name))
+        self._note(key, references)
+        if not store_name:
+            return job, None
+        return job, await self.owner(Kind.OBJECT_STORE, owner.namespace, store_name)
+
+    async def deployments(self) -> tuple[Owner, ...]:
+        """All LLMDeployments that this installation serves."""
+        path = object_path(API_VERSION, Kind.DEPLOYMENT, self._scope.watched_namespace)
+        items, _ = await self._client.list(path)
+        # Items of a list carry neither kind nor apiVersion.
+        return tuple(owner_from({**item, "kind": str(Kind.DEPLOYMENT)}) for item in items)
+
+    async def routes_world(self) -> tuple[RoutesWorld, Intents]:
+        """All deployments with their engines' pods."""
+        deployments = await self.deployments()
+        labels = f"{LABEL_COMPONENT}={ENGINE},{LABEL_OWNER_UID}"
+        path = object_path("v1", "Pod", self._scope.watched_namespace)
+        items, _ = await self._client.list(path, labels=labels)
+        pods: dict[tuple[str, str], tuple[PodView, ...]] = {}
+        for item in items:
+            meta = item["metadata"]
+            key = (meta["namespace"], meta["labels"][LABEL_OWNER_UID])
+            pods[key] = (*pods.get(key, ()), pod_view(item))
+        return RoutesWorld(self._scope.own_namespace, deployments, pods), {}

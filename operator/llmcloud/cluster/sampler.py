@@ -1,0 +1,66 @@
+"""Once a second: ask the gateways what they carry, and wake deployments that should scale."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+
+from llmcloud.api.contract import GATEWAY_REPORT_PORT, GatewaySamples
+from llmcloud.api.names import LABEL_COMPONENT
+from llmcloud.cluster.client import Client, ClusterError, object_path
+from llmcloud.cluster.reports import pull
+from llmcloud.plan.children import PodView, pod_view
+from llmcloud.scaling.book import LoadBook
+
+SAMPLE_SECONDS: Final = 1.0
+_FIND_SECONDS: Final = 5.0
+GATEWAY_SELECTOR: Final = f"app.kubernetes.io/name=llmcloud,{LABEL_COMPONENT}=gateway"
+
+
+class Sampler:
+    """`wake` is called with the deployments whose number of replicas should change."""
+
+    def __init__(
+        self,
+        client: Client,
+        session: aiohttp.ClientSession,
+        loads: LoadBook,
+        namespace: str,
+        wake: Callable[[str, str], None],
+    ) -> None:
+        self._client = client
+        self._session = session
+        self._loads = loads
+        self._path = object_path("v1", "Pod", namespace)
+        self._wake = wake
+        self._gateways: tuple[PodView, ...] = ()
+        self._found = float("-inf")
+
+    async def run(self) -> None:
+        """Sample for ever."""
+        while True:
+            started = time.monotonic()
+            await self._round(started)
+            for namespace, name in self._loads.changed():
+                self._wake(namespace, name)
+            await asyncio.sleep(max(0.0, SAMPLE_SECONDS - (time.monotonic() - started)))
+
+    async def _round(self, now: float) -> None:
+        if now - self._found >= _FIND_SECONDS:
+            try:
+                items, _ = await self._client.list(self._path, labels=GATEWAY_SELECTOR)
+            except ClusterError:
+                items = None
+            if items is not None:
+                pods = [pod_view(item) for item in items]
+                self._gateways = tuple(p for p in pods if p.phase == "Running" and p.ip)
+                self._found = now
+        urls = [f"http://{pod.ip}:{GATEWAY_REPORT_PORT}/samples" for pod in self._gateways]
+        pulls = [pull(self._session, url, GatewaySamples) for url in urls]
+        answers = zip(self._gateways, await asyncio.gather(*pulls), strict=True)
+        # One that drains still counts while it answers; the silence of one that is not ready,
+        # crashed or on a lost node, must not void the round.
+        counted = [samples for pod, samples in answers if samples is not None or pod.ready]
+        self._loads.record(time.monotonic(), counted)

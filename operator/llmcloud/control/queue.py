@@ -1,0 +1,102 @@
+"""Keys that wait to be looked at: each at most once, never two workers on one key.
+
+A wake during a reconcile is kept and runs it again afterwards. Failures back off with jitter;
+a wake by a hint does not wait for the backoff of a failure to end, but never runs more often
+than once in `DEBOUNCE_SECONDS`.
+"""
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+DEBOUNCE_SECONDS: Final = 0.05
+BACKOFF_SECONDS: Final = 0.5
+BACKOFF_MOST_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is to be reconciled; `kind` is a custom resource's or the routes'."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass
+class WorkQueue:
+    """Due times by key. Times are seconds of `time.monotonic`."""
+
+    _due: dict[Key, float] = field(default_factory=dict)
+    _heap: list[tuple[float, int, Key]] = field(default_factory=list)
+    _order: "itertools.count[int]" = field(default_factory=itertools.count)
+    _running: dict[Key, float] = field(default_factory=dict)
+    _again: dict[Key, float] = field(default_factory=dict)
+    _failures: dict[Key, int] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self, key: Key, after_seconds: float = DEBOUNCE_SECONDS) -> None:
+        """Have `key` looked at after `after_seconds`, or earlier if it is due earlier."""
+        due = time.monotonic() + after_seconds
+        if key in self._running:
+            self._again[key] = min(due, self._again.get(key, due))
+            return
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, next(self._order), key))
+            self._changed.set()
+
+    async def take(self) -> Key:
+        """The next key that is due; the caller must call `done`."""
+        while True:
+            now = time.monotonic()
+            while self._heap:
+                due, _, key = self._heap[0]
+                if self._due.get(key) != due:
+                    heapq.heappop(self._heap)
+                    continue
+                if due > now:
+                    break
+                heapq.heappop(self._heap)
+                del self._due[key]
+                self._running[key] = now
+                if self._heap:
+                    self._changed.set()
+                return key
+            self._changed.clear()
+            wait = self._heap[0][0] - now if self._heap else None
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key, again_seconds: float | None = None, *, failed: bool = False) -> None:
+        """Give `key` back; look again after `again_seconds`, or after a backoff if it failed."""
+        del self._running[key]
+        again = self._again.pop(key, None)
+        if failed:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            delay = min(BACKOFF_SECONDS * 2.0 ** min(failures, 16), BACKOFF_MOST_SECONDS)
+            self.wake(key, delay * random.uniform(0.5, 1.0))
+            if again is not None:
+                self.wake(key, max(again - time.monotonic(), BACKOFF_SECONDS))
+            return
+        self._failures.pop(key, None)
+        if again_seconds is not None:
+            self.wake(key, again_seconds)
+        if again is not None:
+            self.wake(key, max(again - time.monotonic(), 0.0))
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait, including those due later."""
+        return len(self._due)
+
+    def oldest_running_seconds(self) -> float:
+        """Age of the longest reconcile under way; 0 without one."""
+        now = time.monotonic()
+        return max((now - started for started in self._running.values()), default=0.0)

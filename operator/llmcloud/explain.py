@@ -1,0 +1,117 @@
+"""`llmcloud explain`: what objects would become, without a cluster.
+
+References are looked up in the same file and taken as ready; what is missing there is missing.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import yaml
+
+from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.names import API_VERSION, Condition, Kind
+from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
+from llmcloud.plan.deployment import DeploymentWorld, plan_deployment
+from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, owner_from, parse
+from llmcloud.plan.objectstore import StoreWorld, plan_object_store
+from llmcloud.plan.training import TrainingWorld, plan_training
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+DEFAULTS: Final = PodDefaults(
+    operator_image="llmcloud/operator:VERSION",
+    data_image="llmcloud/data:VERSION",
+    runtime_image="llmcloud/runtime:VERSION",
+    version="VERSION",
+    gateway_url="http://GATEWAY",
+)
+_DIGEST: Final = "sha256:" + "0" * 64
+
+
+def explain(path: Path, out: TextIO) -> int:
+    """Print the plan of every object of ours in a YAML file; 1 if there is none."""
+    owners = read_owners(yaml.safe_load_all(path.read_text()))
+    if not owners:
+        print(f"{path} holds no object of {API_VERSION}", file=out)
+        return 1
+    for owner in owners:
+        plan = plan_of(owner, owners)
+        print(f"# {owner.kind} {owner.namespace}/{owner.name}", file=out)
+        print(yaml.safe_dump(plan_document(plan), sort_keys=False), end="", file=out)
+        print("---", file=out)
+    return 0
+
+
+def plan_document(plan: Plan) -> Manifest:
+    """A plan as a document for people."""
+    return {
+        "applies": list(plan.applies),
+        "deletes": [f"{ref.kind} {ref.name}" for ref in plan.deletes],
+        "finalizer": plan.finalizer,
+        "status": plan.status,
+        "requeueSeconds": plan.requeue_seconds,
+    }
+
+
+def read_owners(documents: Any) -> list[Owner]:
+    """The custom resources among YAML documents, as a new cluster would hold them."""
+    owners = []
+    for document in documents:
+        if not document or document.get("apiVersion") != API_VERSION:
+            continue
+        meta = document["metadata"]
+        name, kind = meta["name"], document["kind"]
+        meta = {
+            "namespace": "default",
+            "uid": f"uid-of-{kind.lower()}-{name}",
+            "generation": 1,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            **meta,
+        }
+        owners.append(owner_from({**document, "metadata": meta, "status": {}}))
+    return owners
+
+
+def _as_ready(owner: Owner) -> Owner:
+    ready = {"status": "True", "observedGeneration": owner.generation, "reason": "Assumed"}
+    status = {
+        "version": _DIGEST,
+        "model": {"url": "s3://assumed", "path": "model/", "digest": _DIGEST},
+        "conditions": [{"type": str(c), **ready} for c in (Condition.READY, Condition.COMPLETE)],
+    }
+    return owner_from({**owner.raw, "status": status})
+
+
+def plan_of(owner: Owner, others: list[Owner]) -> Plan:
+    """The first plan of `owner`, with those of `others` that it refers to taken as ready."""
+
+    def find(kind: Kind, name: str) -> Owner | None:
+        return next(
+            (
+                _as_ready(other)
+                for other in others
+                if (other.kind, other.namespace, other.name) == (kind, owner.namespace, name)
+            ),
+            None,
+        )
+
+    match owner.kind:
+        case Kind.OBJECT_STORE:
+            return plan_object_store(StoreWorld(owner, (), NOW), DEFAULTS)
+        case Kind.DATASET:
+            spec = parse(LLMDatasetSpec, owner.spec)
+            named = () if isinstance(spec, str) else dataset_stores(spec)
+            stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in named)
+            return plan_dataset(DatasetWorld(owner, stores, (), NOW), DEFAULTS)
+        case Kind.TRAINING_JOB:
+            reference, *_ = owner.spec.get("datasets") or [{}]
+            dataset = find(Kind.DATASET, reference.get("name", ""))
+            names = [other.name for other in others if other.kind == Kind.OBJECT_STORE]
+            stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in names)
+            return plan_training(TrainingWorld(owner, dataset, stores, (), NOW), DEFAULTS)
+        case Kind.DEPLOYMENT:
+            model = owner.spec.get("model") or {}
+            job = find(Kind.TRAINING_JOB, (model.get("trainingJob") or {}).get("name", ""))
+            source = job.spec["output"]["store"] if job else model.get("store") or {}
+            store = find(Kind.OBJECT_STORE, source.get("name", ""))
+            return plan_deployment(DeploymentWorld(owner, job, store, None, (), NOW), DEFAULTS)

@@ -1,0 +1,129 @@
+"""The only kopf handlers: every event becomes a key in the queue, and nothing else.
+
+A hint carries no data and cannot fail; what is lost is healed by the slow resync.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import kopf
+
+from llmcloud.api.names import (
+    GROUP,
+    LABEL_COMPONENT,
+    LABEL_MANAGED_BY,
+    LABEL_OWNER_KIND,
+    LABEL_OWNER_NAME,
+    MANAGED_BY,
+    VERSION,
+    Kind,
+)
+from llmcloud.control.kinds import ROUTES
+from llmcloud.control.pulse import Pulse
+from llmcloud.control.queue import Key, WorkQueue
+from llmcloud.control.references import References
+
+CHILDREN: Final = (
+    ("batch", "v1", "jobs"),
+    ("", "v1", "pods"),
+    ("apps", "v1", "deployments"),
+)
+_ROUTED: Final = frozenset({"engine"})
+
+
+class Hints:
+    """Wakes keys for events; skips events of this process' own status writes."""
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        references: References[Key],
+        pulse: Pulse,
+        watched_namespace: str | None = None,
+    ) -> None:
+        self._queue = queue
+        self._references = references
+        self._pulse = pulse
+        self._watched_namespace = watched_namespace
+        self._own_versions: dict[Key, str] = {}
+        self.routes = Key(ROUTES, "", "")
+
+    def _is_watched(self, namespace: str) -> bool:
+        """Objects of the operator's own namespace are not ours: kopf is there for the Lease."""
+        return self._watched_namespace in (None, namespace)
+
+    def wrote(self, key: Key, resource_version: str) -> None:
+        """Remember an own write, whose event needs no second look at the object itself."""
+        self._own_versions[key] = resource_version
+        self._wake_others(key)
+
+    def _wake_others(self, key: Key) -> None:
+        for referrer in self._references.referrers(key):
+            self._queue.wake(referrer)
+        if key.kind == Kind.DEPLOYMENT:
+            self._queue.wake(self.routes)
+
+    async def on_object(self, body: Mapping[str, Any], **_: object) -> None:
+        """An event of a custom resource."""
+        self._pulse.beat()
+        meta = body["metadata"]
+        if not self._is_watched(meta["namespace"]):
+            return
+        key = Key(body["kind"], meta["namespace"], meta["name"])
+        if self._own_versions.get(key) == meta["resourceVersion"]:
+            return
+        self._own_versions.pop(key, None)
+        self._queue.wake(key)
+        self._wake_others(key)
+
+    async def on_child(self, body: Mapping[str, Any], **_: object) -> None:
+        """An event of a labelled child."""
+        self._pulse.beat()
+        meta = body["metadata"]
+        if not self._is_watched(meta["namespace"]):
+            return
+        labels = meta.get("labels") or {}
+        if LABEL_OWNER_KIND in labels and LABEL_OWNER_NAME in labels:
+            self._queue.wake(
+                Key(labels[LABEL_OWNER_KIND], meta["namespace"], labels[LABEL_OWNER_NAME])
+            )
+        if labels.get(LABEL_COMPONENT) in _ROUTED:
+            self._queue.wake(self.routes)
+
+    async def on_lease(self, **_: object) -> None:
+        """The leader's heartbeat, seen through a watch: proof that watches deliver."""
+        self._pulse.beat_lease()
+
+
+async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """As the pod's service account, else by KUBECONFIG."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def build_registry(hints: Hints) -> kopf.OperatorRegistry:
+    """All handlers, on a registry of our own."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry, id="login")(_login)
+    for kind in Kind:
+        kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=str(kind))(hints.on_object)
+    for group, version, plural in CHILDREN:
+        kopf.on.event(group, version, plural, registry=registry, id=plural)(hints.on_child)
+    kopf.on.event("coordination.k8s.io", "v1", "leases", registry=registry, id="lease")(
+        hints.on_lease
+    )
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """kopf only watches: no peering, no scanning, no annotations, no events of its own."""
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 300
+    for _, _, plural in CHILDREN:
+        settings.watching.label_selectors[plural] = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+    settings.watching.label_selectors["leases"] = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+    settings.networking.request_timeout = 30
+    settings.posting.enabled = False
+    return settings

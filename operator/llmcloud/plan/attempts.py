@@ -1,0 +1,140 @@
+"""Which numbered attempt does an object's work: run, wait, retry, or leave it.
+
+A Job is never changed. Another recipe or a retry is a new attempt, with the next number; what
+must survive a crash of the operator (retries, failures) is written on the Job itself.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from llmcloud.api.contract import Outcome, Retry
+from llmcloud.plan.children import JobView
+from llmcloud.plan.failures import Problem, cause, obstacle, outcome_of
+
+RETRY_SECONDS = 10.0
+RETRY_MOST_SECONDS = 300.0
+
+
+class State(Enum):
+    """Where the current attempt is."""
+
+    START = auto()
+    """The attempt's Job is to be created now."""
+    WAITING = auto()
+    """The Job exists; no pod runs yet."""
+    RUNNING = auto()
+    SUCCEEDED = auto()
+    RETRY = auto()
+    """It failed; the next attempt follows after `wait_seconds`."""
+    FAILED = auto()
+    """It failed for good: the same input would fail again."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The decision. `number` is the attempt that `state` speaks of.
+
+    `problem` is of that attempt: one that starts has none, whatever went before.
+    """
+
+    state: State
+    number: int
+    retries: int = 0
+    failures: int = 0
+    job: JobView | None = None
+    outcome: Outcome | None = None
+    problem: Problem | None = None
+    wait_seconds: float | None = None
+    obsolete: tuple[JobView, ...] = ()
+
+
+def retry_delay_seconds(retries: int) -> float:
+    """Exponential, capped: 10, 20, 40, ... 300 s."""
+    return min(RETRY_SECONDS * 2.0 ** min(retries, 10), RETRY_MOST_SECONDS)
+
+
+def decide_attempt(
+    jobs: tuple[JobView, ...],
+    recipe: str,
+    now: datetime,
+    *,
+    recorded: int,
+    recorded_failures: int = 0,
+    backoff_limit: int | None = None,
+    image: str | None = None,
+) -> Attempt:
+    """The attempt that should exist for `recipe`.
+
+    A Job whose pod cannot start is given up for a new one if that would run another `image`.
+
+    `recorded` is the highest number that the status has seen, so that a number is never used
+    twice even if its Job was deleted. `backoff_limit` None retries for ever.
+    """
+    live = sorted((job for job in jobs if not job.deleting), key=lambda job: job.attempt)
+    highest = max([recorded, *(job.attempt for job in jobs)])
+    latest = live[-1] if live else None
+    if latest is None or latest.recipe != recipe:
+        return Attempt(State.START, highest + 1, failures=recorded_failures, obsolete=tuple(live))
+    obsolete = tuple(live[:-1])
+    failures = max(latest.failures, recorded_failures)
+    if latest.active:
+        running = any(pod.phase == "Running" for pod in latest.pods)
+        problem = None if running else obstacle(latest.pods, latest.warnings)
+        if problem is not None and image is not None and latest.image != image:
+            return Attempt(State.START, highest + 1, latest.retries, failures, obsolete=tuple(live))
+        return Attempt(
+            State.RUNNING if running else State.WAITING,
+            latest.attempt,
+            latest.retries,
+            failures,
+            latest,
+            problem=problem,
+            obsolete=obsolete,
+        )
+    outcome = outcome_of(latest)
+    if latest.succeeded and outcome is not None and outcome.succeeded:
+        return Attempt(
+            State.SUCCEEDED, latest.attempt, latest.retries, failures, latest, outcome,
+            obsolete=obsolete,
+        )  # fmt: skip
+    return _after_failure(latest, obsolete, now, highest, recorded_failures, backoff_limit)
+
+
+def _after_failure(
+    latest: JobView,
+    obsolete: tuple[JobView, ...],
+    now: datetime,
+    highest: int,
+    recorded_failures: int,
+    backoff_limit: int | None,
+) -> Attempt:
+    problem = cause(latest)
+    failures = max(latest.failures + (problem.retry is Retry.USER), recorded_failures)
+    exhausted = backoff_limit is not None and failures > backoff_limit
+    if problem.retry is Retry.NEVER or exhausted:
+        return Attempt(
+            State.FAILED, latest.attempt, latest.retries, failures, latest, problem=problem,
+            obsolete=obsolete,
+        )  # fmt: skip
+    assert latest.finished is not None
+    due = latest.finished + timedelta(seconds=retry_delay_seconds(latest.retries))
+    if now < due:
+        return Attempt(
+            State.RETRY, latest.attempt, latest.retries, failures, latest, problem=problem,
+            wait_seconds=(due - now).total_seconds(), obsolete=obsolete,
+        )  # fmt: skip
+    return Attempt(
+        State.START,
+        highest + 1,
+        latest.retries + 1,
+        failures,
+        obsolete=(*obsolete, latest),
+    )
+
+
+def next_attempt(attempt: Attempt, jobs: tuple[JobView, ...], recorded: int) -> Attempt:
+    """Another attempt of work that has succeeded; no number is used twice."""
+    highest = max([recorded, *(job.attempt for job in jobs)])
+    done = (attempt.job,) if attempt.job else ()
+    return Attempt(State.START, highest + 1, obsolete=(*attempt.obsolete, *done))

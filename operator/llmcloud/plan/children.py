@@ -1,0 +1,193 @@
+"""Children as decisions see them: small frozen views of Jobs and Pods."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from llmcloud.api.contract import Outcome
+from llmcloud.api.names import (
+    ANNOTATION_RECIPE,
+    GROUP,
+    LABEL_ATTEMPT,
+)
+from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
+
+ANNOTATION_RETRIES = f"{GROUP}/retries"
+ANNOTATION_FAILURES = f"{GROUP}/failures"
+ANNOTATION_DATASET_VERSION = f"{GROUP}/dataset-version"
+
+
+@dataclass(frozen=True)
+class Termination:
+    """How a container ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The contract's outcome, if the pod lived to write one."""
+        try:
+            return Outcome.model_validate_json(self.message)
+        except ValidationError:
+            return None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why a container does not start, in the kubelet's words."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod."""
+
+    name: str
+    uid: str
+    phase: str
+    ip: str
+    ready: bool
+    deleting: bool
+    attempt: int
+    job: str
+    reason: str = ""
+    message: str = ""
+    unschedulable: str = ""
+    disrupted: str = ""
+    waiting: Waiting | None = None
+    termination: Termination | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A Job with its pods. `warnings`: messages of events that kept pods from being made."""
+
+    name: str
+    namespace: str
+    uid: str
+    attempt: int
+    recipe: str
+    retries: int
+    failures: int
+    dataset_version: str
+    created: datetime
+    deleting: bool
+    succeeded: bool
+    failed: bool
+    finished: datetime | None
+    failure_message: str
+    image: str
+    pods: tuple[PodView, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        return not (self.succeeded or self.failed)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef("batch/v1", "Job", self.namespace, self.name, self.uid)
+
+
+def _number(text: str | None) -> int:
+    """A label's number. Anyone may write labels on a pod: what is no number counts as 0."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _condition(raw: Manifest, type_: str) -> Manifest:
+    conditions = (raw.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == type_ and c["status"] == "True"), {})
+
+
+def _termination(statuses: list[Manifest]) -> Termination | None:
+    ended = [s["state"]["terminated"] for s in statuses if "terminated" in s.get("state", {})]
+    if not ended:
+        return None
+    worst = max(ended, key=lambda state: state["exitCode"] != 0)
+    return Termination(worst["exitCode"], worst.get("reason", ""), worst.get("message", ""))
+
+
+def _waiting(statuses: list[Manifest]) -> Waiting | None:
+    for status in statuses:
+        state: dict[str, Any] = status.get("state", {}).get("waiting", {})
+        if state:
+            return Waiting(state.get("reason", ""), state.get("message", ""))
+    return None
+
+
+def _last_termination(statuses: list[Manifest]) -> Termination | None:
+    ended = [
+        s["lastState"]["terminated"] for s in statuses if "terminated" in s.get("lastState", {})
+    ]
+    return _termination([{"state": {"terminated": ended[0]}}]) if ended else None
+
+
+def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
+    """A pod as the API server gives it."""
+    meta, status = raw["metadata"], raw.get("status") or {}
+    labels = meta.get("labels") or {}
+    containers = [
+        *(status.get("initContainerStatuses") or []),
+        *(status.get("containerStatuses") or []),
+    ]
+    main = status.get("containerStatuses") or []
+    scheduled: Manifest = next(
+        (c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {}
+    )
+    disruption = _condition(raw, "DisruptionTarget")
+    waiting = _waiting(containers)
+    failing = [s for s in containers if s.get("state", {}).get("terminated", {}).get("exitCode")]
+    return PodView(
+        name=meta["name"],
+        uid=meta["uid"],
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP", ""),
+        ready=bool(_condition(raw, "Ready")),
+        deleting="deletionTimestamp" in meta,
+        attempt=_number(labels.get(LABEL_ATTEMPT)),
+        job=labels.get("batch.kubernetes.io/job-name", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        unschedulable=scheduled.get("message", "")
+        if scheduled.get("reason") == "Unschedulable"
+        else "",
+        disrupted=str(disruption.get("message") or disruption.get("reason") or ""),
+        waiting=waiting,
+        termination=_termination(failing or main) or _last_termination(containers),
+        warnings=warnings,
+    )
+
+
+def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ()) -> JobView:
+    """A Job as the API server gives it, with those of `pods` that are its own."""
+    meta = raw["metadata"]
+    annotations = meta.get("annotations") or {}
+    complete, failed = _condition(raw, "Complete"), _condition(raw, "Failed")
+    ended = complete or failed
+    containers = raw["spec"]["template"]["spec"]["containers"]
+    return JobView(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        uid=meta["uid"],
+        attempt=_number((meta.get("labels") or {}).get(LABEL_ATTEMPT)),
+        recipe=annotations.get(ANNOTATION_RECIPE, ""),
+        retries=_number(annotations.get(ANNOTATION_RETRIES)),
+        failures=_number(annotations.get(ANNOTATION_FAILURES)),
+        dataset_version=annotations.get(ANNOTATION_DATASET_VERSION, ""),
+        created=from_timestamp(meta["creationTimestamp"]),
+        deleting="deletionTimestamp" in meta,
+        succeeded=bool(complete),
+        failed=bool(failed),
+        finished=from_timestamp(ended["lastTransitionTime"]) if ended else None,
+        failure_message=failed.get("message", ""),
+        image=containers[0].get("image", ""),
+        pods=tuple(pod for pod in pods if pod.job == meta["name"]),
+        warnings=warnings,
+    )

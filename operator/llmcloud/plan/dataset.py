@@ -1,0 +1,244 @@
+"""LLMDataset: a Job reads the sources and writes a version; status follows its outcome."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from llmcloud.api.base import digest
+from llmcloud.api.contract import DatasetTask, Progress, SourceTask
+from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.names import ANNOTATION_REFRESH, Reason
+from llmcloud.api.objectstore import ObjectStoreSpec
+from llmcloud.plan.attempts import Attempt, State, decide_attempt
+from llmcloud.plan.children import JobView
+from llmcloud.plan.conditions import Judgement, build_conditions
+from llmcloud.plan.manifests.job import attempt_job
+from llmcloud.plan.manifests.pod import (
+    Container,
+    attempt_labels,
+    pod_template,
+    report_port,
+    store_mounts,
+)
+from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.stores import Missing, StoreAccess, store_access, store_url, usable_store
+from llmcloud.plan.waiting import look_again_seconds
+
+ROLE = "data"
+PROGRESS_SECONDS = 5.0
+_RESULT = ("version", "versions", "url", "tokenizer", "documents", "tokens", "bytes", "shards",
+           "rejected", "recipe", "attempt")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DatasetWorld:
+    """An LLMDataset, the stores it names (None: missing), its Jobs and what its pod reports."""
+
+    owner: Owner
+    stores: tuple[tuple[str, Owner | None], ...]
+    jobs: tuple[JobView, ...]
+    now: datetime
+    progress: Progress | None = None
+
+
+def dataset_stores(spec: LLMDatasetSpec) -> tuple[str, ...]:
+    """Names of the stores that a dataset reads or writes."""
+    return tuple(
+        dict.fromkeys([spec.output.store.name, *(source.store.name for source in spec.sources)])
+    )
+
+
+def version_path(output_path: str, version: str) -> str:
+    """Folder of a version, relative to the store's prefix."""
+    return f"{output_path}versions/{version.removeprefix('sha256:')}/"
+
+
+def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
+    """Prepare on creation and whenever sources, steps or the refresh annotation change."""
+    owner = world.owner
+    if owner.deleting:
+        return Plan()
+    spec = parse(LLMDatasetSpec, owner.spec)
+    if isinstance(spec, str):
+        judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
+        return Plan(status=_status(world, judgement, _previous(owner)))
+    recipe = digest(
+        {
+            "spec": spec.model_dump(
+                mode="json", by_alias=True, exclude={"resources", "pod"}, exclude_none=True
+            ),
+            "refresh": owner.annotations.get(ANNOTATION_REFRESH, ""),
+        }
+    )
+    attempt = decide_attempt(
+        world.jobs,
+        recipe,
+        world.now,
+        recorded=owner.status.get("attempt", 0),
+        image=defaults.data_image,
+    )
+    if attempt.state is State.START:
+        if owner.status.get("recipe") == recipe:
+            judgement = _prepared(owner.status.get("version", ""))
+            return Plan(
+                deletes=tuple(job.ref for job in attempt.obsolete),
+                status=_status(world, judgement, _previous(owner)),
+            )
+        return _plan_start(world, spec, recipe, attempt, defaults)
+    return _plan_follow(world, spec, recipe, attempt)
+
+
+def _plan_start(
+    world: DatasetWorld,
+    spec: LLMDatasetSpec,
+    recipe: str,
+    attempt: Attempt,
+    defaults: PodDefaults,
+) -> Plan:
+    owner = world.owner
+    stores: dict[str, StoreAccess] = {}
+    for name, store in world.stores:
+        access = usable_store(name, store)
+        if isinstance(access, Missing):
+            judgement = Judgement(False, access.reason, access.message, reconciling=True)
+            return Plan(status=_status(world, judgement, _previous(owner)))
+        stores[name] = access
+    task = DatasetTask(
+        recipe=recipe,
+        attempt=attempt.number,
+        sources=[
+            SourceTask(
+                store=stores[source.store.name].location,
+                path=source.store.path,
+                format=source.format,
+                include=source.include,
+            )
+            for source in spec.sources
+        ],
+        validation_fraction=spec.prepare.split.validation_fraction,
+        tokenizer_algorithm=spec.tokenizer.train.algorithm,
+        vocabulary_size=spec.tokenizer.train.vocabulary_size,
+        sequence_length_tokens=spec.sequence_length,
+        output=stores[spec.output.store.name].location,
+        output_path=spec.output.store.path,
+    )
+    mounts = store_mounts(stores.values())
+    container = Container(
+        "prepare", defaults.data_image, (), spec.resources, task, mounts, extra=report_port()
+    )
+    template = pod_template(
+        defaults,
+        spec.pod,
+        attempt_labels(owner, ROLE, attempt.number),
+        (container,),
+        resources=spec.resources,
+        stores=tuple(stores.values()),
+    )
+    judgement = Judgement(
+        False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
+    )
+    return Plan(
+        applies=(attempt_job(owner, ROLE, attempt, recipe, template),),
+        deletes=tuple(job.ref for job in attempt.obsolete),
+        status=_status(world, judgement, {**_previous(owner), "attempt": attempt.number}),
+        requeue_seconds=look_again_seconds(attempt, world.now),
+    )
+
+
+def _plan_follow(world: DatasetWorld, spec: LLMDatasetSpec, recipe: str, attempt: Attempt) -> Plan:
+    owner = world.owner
+    members = {**_previous(owner), "attempt": attempt.number}
+    requeue = attempt.wait_seconds
+    match attempt.state:
+        case State.SUCCEEDED:
+            members |= _result(owner, spec, world, recipe, attempt)
+            judgement = _prepared(members["version"])
+        case State.FAILED | State.RETRY:
+            assert attempt.problem is not None
+            judgement = Judgement(
+                False,
+                attempt.problem.reason,
+                attempt.problem.message,
+                stalled=attempt.state is State.FAILED,
+                reconciling=attempt.state is State.RETRY,
+            )
+        case _:
+            judgement = _in_progress(attempt)
+            requeue = look_again_seconds(attempt, world.now)
+            if attempt.state is State.RUNNING:
+                requeue = PROGRESS_SECONDS
+                members["progress"] = {"percent": _percent(world, attempt.number)}
+    return Plan(
+        deletes=tuple(job.ref for job in attempt.obsolete),
+        status=_status(world, judgement, members),
+        requeue_seconds=requeue,
+    )
+
+
+def _percent(world: DatasetWorld, attempt: int) -> int:
+    """As reported; a report that is late takes nothing back."""
+    progress, status = world.progress, world.owner.status
+    if progress is not None and progress.attempt == attempt and progress.percent is not None:
+        return progress.percent
+    if status.get("attempt") != attempt or "progress" not in status:
+        return 0
+    return int(status["progress"]["percent"])
+
+
+def _in_progress(attempt: Attempt) -> Judgement:
+    if attempt.problem is not None:
+        return Judgement(False, attempt.problem.reason, attempt.problem.message, reconciling=True)
+    if attempt.state is State.RUNNING:
+        return Judgement(
+            False, Reason.RUNNING, f"Attempt {attempt.number} prepares a version", reconciling=True
+        )
+    return Judgement(False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True)
+
+
+def _result(
+    owner: Owner, spec: LLMDatasetSpec, world: DatasetWorld, recipe: str, attempt: Attempt
+) -> Manifest:
+    assert attempt.outcome is not None
+    result = attempt.outcome.dataset
+    assert result is not None
+    versions = [result.version, *(v for v in owner.status.get("versions", []))]
+    return {
+        "version": result.version,
+        "versions": list(dict.fromkeys(versions))[:64],
+        "url": _url(world, spec, result.version),
+        "tokenizer": {"digest": result.tokenizer_digest},
+        "documents": result.documents,
+        "tokens": result.tokens,
+        "bytes": result.bytes,
+        "shards": result.shards,
+        "rejected": dict(sorted(result.rejected.items())),
+        "recipe": recipe,
+    }
+
+
+def _url(world: DatasetWorld, spec: LLMDatasetSpec, version: str) -> str:
+    """Where the version lies, whatever became of the store since."""
+    status, name = world.owner.status, spec.output.store.name
+    if status.get("version") == version and status.get("url"):
+        return str(status["url"])
+    path = version_path(spec.output.store.path, version)
+    store = dict(world.stores)[name]
+    store_spec = parse(ObjectStoreSpec, store.spec) if store else ""
+    if isinstance(store_spec, str):
+        return path
+    return store_url(store_access(name, store_spec).location, path)
+
+
+def _prepared(version: str) -> Judgement:
+    return Judgement(True, Reason.PREPARED, f"Version {version[:19]} can be used")
+
+
+def _previous(owner: Owner) -> Manifest:
+    return {key: owner.status[key] for key in _RESULT if key in owner.status}
+
+
+def _status(world: DatasetWorld, judgement: Judgement, members: Manifest) -> Manifest:
+    return {
+        "observedGeneration": world.owner.generation,
+        **members,
+        "conditions": build_conditions(world.owner, world.now, judgement),
+    }

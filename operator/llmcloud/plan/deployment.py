@@ -1,0 +1,246 @@
+"""LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.names import Condition, Reason
+from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.plan.children import PodView
+from llmcloud.plan.conditions import Judgement, build_conditions
+from llmcloud.plan.failures import Problem, obstacle, serving_failure
+from llmcloud.plan.manifests.engine import (
+    ModelSource,
+    engine_deployment,
+    engine_selector,
+)
+from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse, timestamp
+from llmcloud.plan.stores import Missing, store_url, usable_store
+from llmcloud.scaling.decide import Decision, Load, Policy, decide
+
+_KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "scaling")
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """The engine's Deployment as it is."""
+
+    replicas: int
+    ready: int
+    refused: str
+    """Why the cluster refuses pods; empty if it does not."""
+    updated: int
+    """Replicas of the newest template; 0 until the cluster has looked at it."""
+
+
+@dataclass(frozen=True)
+class DeploymentWorld:
+    """An LLMDeployment, what it refers to, its replicas, its load."""
+
+    owner: Owner
+    training_job: Owner | None
+    store: Owner | None
+    engine: EngineView | None
+    pods: tuple[PodView, ...]
+    now: datetime
+    load: Load | None = None
+    name_taken_by: str = ""
+    """namespace/name of the older LLMDeployment that has the same served name."""
+
+
+def engine_view(raw: Manifest) -> EngineView:
+    """The Deployment as the API server gives it."""
+    status: dict[str, Any] = raw.get("status") or {}
+    failure: Manifest = next(
+        (
+            c
+            for c in status.get("conditions") or []
+            if c["type"] == "ReplicaFailure" and c["status"] == "True"
+        ),
+        {},
+    )
+    seen = status.get("observedGeneration", 0) >= raw.get("metadata", {}).get("generation", 0)
+    return EngineView(
+        replicas=raw["spec"].get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        refused=failure.get("message", ""),
+        updated=status.get("updatedReplicas", 0) if seen else 0,
+    )
+
+
+def served_name(owner: Owner, spec: LLMDeploymentSpec) -> str:
+    """What clients ask for."""
+    return spec.served_model_name or owner.name
+
+
+def scaling_policy(spec: LLMDeploymentSpec) -> Policy:
+    """The autoscaler's view of `spec.scaling`."""
+    scaling = spec.scaling
+    return Policy(
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        in_flight_per_replica=scaling.target.in_flight,
+        scale_down_delay_seconds=scaling.scale_down_delay_seconds,
+        scale_to_zero_after_seconds=scaling.scale_to_zero_after_seconds,
+    )
+
+
+def desired_replicas(spec: LLMDeploymentSpec, current: int, load: Load | None) -> Decision:
+    """Mode External obeys spec.replicas, mode Auto the load."""
+    if spec.scaling.mode == "External":
+        return Decision(spec.replicas, "spec.replicas, mode External")
+    return decide(current, load, scaling_policy(spec))
+
+
+def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
+    """The engine's Deployment for the pinned model, with as many replicas as the load needs."""
+    owner = world.owner
+    if owner.deleting:
+        return Plan()
+    spec = parse(LLMDeploymentSpec, owner.spec)
+    if isinstance(spec, str):
+        judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
+        return Plan(status=_status(world, judgement, _kept(owner)))
+    model = _model(world, spec)
+    if isinstance(model, Missing):
+        judgement = Judgement(False, model.reason, model.message, reconciling=True)
+        return Plan(status=_status(world, judgement, _kept(owner)))
+    current = world.engine.replicas if world.engine else spec.scaling.min_replicas
+    decision = desired_replicas(spec, current, world.load)
+    name = served_name(owner, spec)
+    child = engine_deployment(owner, spec, model, name, decision.replicas, defaults)
+    members = _members(world, spec, model, decision, defaults)
+    judgement = _judge(world, name, decision, members)
+    return Plan(applies=(child,), status=_status(world, judgement, members))
+
+
+def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Missing:
+    if spec.model.training_job is not None:
+        return _trained_model(world, spec.model.training_job.name)
+    if spec.model.store is None:
+        return Missing(Reason.SPEC_INVALID, "spec.model: set exactly one of store, trainingJob")
+    access = usable_store(spec.model.store.name, world.store, must_be_ready=world.engine is None)
+    if isinstance(access, Missing):
+        return access
+    path = spec.model.store.path
+    return ModelSource(access, path, None, store_url(access.location, path))
+
+
+def pinned_model(owner: Owner, training_job: str) -> Manifest | None:
+    """The model of that job which is served already; it outlives the job's object."""
+    pinned = owner.status.get("model") or {}
+    known = pinned.get("trainingJob") == training_job and pinned.get("store")
+    return pinned if known else None
+
+
+def _trained_model(world: DeploymentWorld, name: str) -> ModelSource | Missing:
+    job = world.training_job
+    model = job.status.get("model") if job else None
+    complete = job is not None and job.condition(Condition.COMPLETE).get("status") == "True"
+    spec = parse(LLMTrainingJobSpec, job.spec) if job else ""
+    if model and complete and isinstance(spec, LLMTrainingJobSpec):
+        output = spec.output.store
+        pinned = {**model, "store": output.name, "path": output.path}
+    else:
+        found = pinned_model(world.owner, name)
+        if found is None:
+            return _no_model(job, name)
+        pinned = found
+    access = usable_store(pinned["store"], world.store, must_be_ready=world.engine is None)
+    if isinstance(access, Missing):
+        return access
+    return ModelSource(access, pinned["path"], pinned["digest"], pinned["url"], name)
+
+
+def _no_model(job: Owner | None, name: str) -> Missing:
+    if job is None:
+        return Missing(
+            Reason.TRAINING_JOB_NOT_FOUND,
+            f"LLMTrainingJob {name} does not exist in this namespace: create it",
+        )
+    said = job.condition(Condition.READY).get("message") or "it has not started"
+    return Missing(Reason.MODEL_NOT_READY, f"LLMTrainingJob {name} has no model yet: {said}")
+
+
+def _members(
+    world: DeploymentWorld,
+    spec: LLMDeploymentSpec,
+    model: ModelSource,
+    decision: Decision,
+    defaults: PodDefaults,
+) -> Manifest:
+    owner = world.owner
+    engine = world.engine or EngineView(0, 0, "", 0)
+    before = owner.status.get("scaling") or {}
+    scaled = before.get("lastScaleTime")
+    if owner.status.get("desiredReplicas", 0) != decision.replicas:
+        scaled = timestamp(world.now)
+    scaling = {"reason": decision.reason, "lastScaleTime": scaled}
+    if owner.status.get("desiredReplicas") == decision.replicas and before.get("reason"):
+        scaling["reason"] = before["reason"]
+    pinned = {
+        "digest": model.digest,
+        "trainingJob": model.training_job,
+        "url": model.url,
+        "store": model.store.location.name,
+        "path": model.path,
+    }
+    path = "/v1" if not world.name_taken_by else f"/ns/{owner.namespace}/v1"
+    return {
+        "url": f"{defaults.gateway_url}{path}",
+        "replicas": sum(pod.phase in ("Pending", "Running") for pod in world.pods),
+        "readyReplicas": engine.ready,
+        "desiredReplicas": decision.replicas,
+        "selector": ",".join(f"{k}={v}" for k, v in sorted(engine_selector(owner).items())),
+        "model": {key: value for key, value in pinned.items() if value is not None},
+        "scaling": {key: value for key, value in scaling.items() if value is not None},
+    }
+
+
+def _judge(world: DeploymentWorld, name: str, decision: Decision, members: Manifest) -> Judgement:
+    if world.name_taken_by:
+        return Judgement(
+            False,
+            Reason.ROUTE_CONFLICT,
+            f"The older LLMDeployment {world.name_taken_by} serves {name} on /v1. This one "
+            f"answers on /ns/{world.owner.namespace}/v1; choose another servedModelName",
+            stalled=True,
+        )
+    engine = world.engine or EngineView(0, 0, "", 0)
+    ready = engine.ready
+    if decision.replicas == 0:
+        return Judgement(
+            True, Reason.SCALED_TO_ZERO, "No replica runs; the first request starts one"
+        )
+    if min(ready, engine.updated) >= decision.replicas:
+        return Judgement(True, Reason.SERVING, f"{name} answers on {members['url']}")
+    problem = _trouble(world, engine)
+    if problem is not None:
+        return Judgement(ready > 0, problem.reason, problem.message, reconciling=True)
+    serving = min(ready, engine.updated)
+    message = f"{serving} of {decision.replicas} replicas are ready as specified"
+    return Judgement(
+        ready > 0,
+        Reason.REPLICAS_NOT_READY,
+        message,
+        reconciling=ready == 0 or engine.updated < ready,
+    )
+
+
+def _trouble(world: DeploymentWorld, engine: EngineView) -> Problem | None:
+    refused = (engine.refused,) if engine.refused else ()
+    pods = tuple(pod for pod in world.pods if not pod.ready and not pod.deleting)
+    return obstacle(() if refused else pods, refused) or serving_failure(pods)
+
+
+def _kept(owner: Owner) -> Manifest:
+    return {key: owner.status[key] for key in _KEPT if key in owner.status}
+
+
+def _status(world: DeploymentWorld, judgement: Judgement, members: Manifest) -> Manifest:
+    return {
+        "observedGeneration": world.owner.generation,
+        **members,
+        "conditions": build_conditions(world.owner, world.now, judgement),
+    }

@@ -1,0 +1,42 @@
+"""The Job of one numbered attempt. It is created once and never changed."""
+
+from llmcloud.api.names import ANNOTATION_RECIPE
+from llmcloud.plan.attempts import Attempt
+from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_RETRIES
+from llmcloud.plan.manifests.pod import attempt_labels
+from llmcloud.plan.model import Manifest, Owner
+
+
+def attempt_job(
+    owner: Owner,
+    role: str,
+    attempt: Attempt,
+    recipe: str,
+    template: Manifest,
+    annotations: dict[str, str] | None = None,
+) -> Manifest:
+    """`<owner>-<role>-a<number>`: one pod, no retries of its own; the operator makes attempts."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": f"{owner.name}-{role}-a{attempt.number}",
+            "namespace": owner.namespace,
+            "labels": attempt_labels(owner, role, attempt.number),
+            "annotations": {
+                ANNOTATION_RECIPE: recipe,
+                ANNOTATION_RETRIES: str(attempt.retries),
+                ANNOTATION_FAILURES: str(attempt.failures),
+                **(annotations or {}),
+            },
+            "ownerReferences": [owner.reference],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "completionMode": "Indexed",
+            "podReplacementPolicy": "Failed",
+            "template": template,
+        },
+    }

@@ -1,0 +1,169 @@
+"""A pod that passes Pod Security restricted: non-root, read-only root, nothing granted."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.common import PodSettings, Resources
+from llmcloud.api.contract import ENV_TASK, REPORT_PORT, SCRATCH_PATH, USER_ID
+from llmcloud.api.names import (
+    LABEL_ATTEMPT,
+    LABEL_COMPONENT,
+    LABEL_MANAGED_BY,
+    LABEL_OWNER_KIND,
+    LABEL_OWNER_NAME,
+    LABEL_OWNER_UID,
+    MANAGED_BY,
+)
+from llmcloud.plan.model import Manifest, Owner, PodDefaults
+from llmcloud.plan.stores import StoreAccess
+
+CONTAINER_SECURITY: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+POD_SECURITY: Manifest = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def child_labels(owner: Owner, component: str, version: str = "") -> dict[str, str]:
+    """The labels of every child; selectors use owner-uid and component only."""
+    labels = {
+        "app.kubernetes.io/name": "llmcloud",
+        "app.kubernetes.io/instance": owner.name,
+        "app.kubernetes.io/part-of": "llmcloud",
+        LABEL_COMPONENT: component,
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_OWNER_KIND: str(owner.kind),
+        LABEL_OWNER_NAME: owner.name,
+        LABEL_OWNER_UID: owner.uid,
+    }
+    return {**labels, "app.kubernetes.io/version": version} if version else labels
+
+
+def attempt_labels(owner: Owner, component: str, attempt: int) -> dict[str, str]:
+    """`child_labels` with the number of the attempt."""
+    return {**child_labels(owner, component), LABEL_ATTEMPT: str(attempt)}
+
+
+@dataclass(frozen=True)
+class Container:
+    """What one container runs: `args` for its image's entry point, and its task."""
+
+    name: str
+    image: str
+    args: tuple[str, ...]
+    resources: Resources
+    task: ApiModel | None = None
+    mounts: tuple[Manifest, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    extra: Manifest = field(default_factory=dict)
+
+
+def container_manifest(defaults: PodDefaults, container: Container) -> Manifest:
+    """One container. CPU is requested, not limited; memory and disk are both."""
+    env = dict(defaults.env) | dict(container.env)
+    if container.task is not None:
+        env[ENV_TASK] = container.task.model_dump_json(by_alias=True, exclude_none=True)
+    bounded = {
+        "memory": container.resources.memory,
+        "ephemeral-storage": container.resources.ephemeral_storage,
+    }
+    return {
+        "name": container.name,
+        "image": container.image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "args": list(container.args),
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "resources": {
+            "requests": {"cpu": container.resources.cpu, **bounded},
+            "limits": bounded,
+        },
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "scratch", "mountPath": SCRATCH_PATH},
+            *container.mounts,
+        ],
+        **container.extra,
+    }
+
+
+def report_port() -> Manifest:
+    """The port on which the leader reads progress and Prometheus scrapes."""
+    return {"ports": [{"name": "report", "containerPort": REPORT_PORT}]}
+
+
+def store_mounts(stores: Iterable[StoreAccess]) -> tuple[Manifest, ...]:
+    """The mounts of several stores, each once."""
+    return tuple({m["name"]: m for store in stores for m in store.mounts}.values())
+
+
+def _store_volumes(stores: Iterable[StoreAccess]) -> list[Manifest]:
+    return list({v["name"]: v for store in stores for v in store.volumes}.values())
+
+
+def pod_template(
+    defaults: PodDefaults,
+    settings: PodSettings,
+    labels: dict[str, str],
+    containers: tuple[Container, ...],
+    *,
+    resources: Resources,
+    stores: tuple[StoreAccess, ...] = (),
+    init_containers: tuple[Container, ...] = (),
+    volumes: tuple[Manifest, ...] = (),
+    grace_seconds: int = 30,
+    restart: str = "Never",
+) -> Manifest:
+    """A pod template. The user's labels never replace ours."""
+    secrets = [*defaults.image_pull_secrets, *(s.name for s in settings.image_pull_secrets)]
+    user_env = tuple((item.name, item.value) for item in settings.env)
+    main = [
+        container_manifest(
+            defaults,
+            Container(**{**c.__dict__, "env": (*c.env, *user_env)}),
+        )
+        for c in containers
+    ]
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": restart,
+        "terminationGracePeriodSeconds": grace_seconds,
+        "securityContext": POD_SECURITY,
+        "containers": main,
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "scratch", "emptyDir": {"sizeLimit": resources.ephemeral_storage}},
+            *volumes,
+            *_store_volumes(stores),
+        ],
+        "tolerations": [
+            *defaults.tolerations,
+            *(toleration.wire() for toleration in settings.tolerations),
+        ],
+    }
+    if init_containers:
+        spec["initContainers"] = [container_manifest(defaults, c) for c in init_containers]
+    if secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(secrets)]
+    for key, value in (
+        ("serviceAccountName", settings.service_account_name),
+        ("priorityClassName", settings.priority_class_name),
+        ("schedulerName", settings.scheduler_name),
+    ):
+        if value is not None:
+            spec[key] = value
+    metadata: Manifest = {"labels": {**settings.labels, **labels}}
+    if settings.annotations:
+        metadata["annotations"] = dict(settings.annotations)
+    return {"metadata": metadata, "spec": spec}

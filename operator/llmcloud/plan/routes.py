@@ -1,0 +1,96 @@
+"""The gateways' route table: which served name goes to which replicas.
+
+On /v1 a served name belongs to the oldest LLMDeployment that asks for it, over all namespaces;
+/ns/NAMESPACE/v1 serves every one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from llmcloud.api.base import canonical_json
+from llmcloud.api.contract import (
+    ENGINE_PORT,
+    ROUTES_CONFIG_MAP,
+    ROUTES_KEY,
+    Route,
+    RouteTable,
+)
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from llmcloud.plan.children import PodView
+from llmcloud.plan.deployment import served_name
+from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, parse
+
+
+@dataclass(frozen=True)
+class RoutesWorld:
+    """All LLMDeployments, and the pods of their engines by (namespace, owner uid).
+
+    The namespace counts: a pod elsewhere that bears another's labels gets none of its traffic.
+    """
+
+    namespace: str
+    deployments: tuple[Owner, ...]
+    pods: Mapping[tuple[str, str], tuple[PodView, ...]]
+
+
+def plan_routes(world: RoutesWorld) -> Plan:
+    """One ConfigMap in the operator's namespace."""
+    table = RouteTable(routes=route_list(world))
+    manifest: Manifest = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": ROUTES_CONFIG_MAP,
+            "namespace": world.namespace,
+            "labels": {
+                "app.kubernetes.io/name": "llmcloud",
+                "app.kubernetes.io/part-of": "llmcloud",
+                LABEL_COMPONENT: "routes",
+                LABEL_MANAGED_BY: MANAGED_BY,
+            },
+        },
+        "data": {ROUTES_KEY: canonical_json(table.wire()).decode()},
+    }
+    return Plan(applies=(manifest,))
+
+
+def holders(deployments: Iterable[Owner]) -> dict[str, Owner]:
+    """The LLMDeployment that has each served name on /v1: the oldest, then by name."""
+    ordered = sorted(_valid(deployments), key=lambda p: (p[0].created, p[0].namespace, p[0].name))
+    found: dict[str, Owner] = {}
+    for owner, spec in ordered:
+        found.setdefault(served_name(owner, spec), owner)
+    return found
+
+
+def _valid(deployments: Iterable[Owner]) -> list[tuple[Owner, LLMDeploymentSpec]]:
+    parsed = ((owner, parse(LLMDeploymentSpec, owner.spec)) for owner in deployments)
+    return [(o, s) for o, s in parsed if isinstance(s, LLMDeploymentSpec) and not o.deleting]
+
+
+def route_list(world: RoutesWorld) -> list[Route]:
+    """Routes in the order of namespace and name; a deployment without a model has none."""
+    routes = []
+    holding = holders(world.deployments)
+    for owner, spec in _valid(world.deployments):
+        if not owner.status.get("model"):
+            continue
+        name = served_name(owner, spec)
+        pods = world.pods.get((owner.namespace, owner.uid), ())
+        serving = [p for p in pods if p.ready and not p.deleting and p.ip]
+        routes.append(
+            Route(
+                namespace=owner.namespace,
+                name=owner.name,
+                model=name,
+                shared=holding[name].uid == owner.uid,
+                anonymous=spec.access.anonymous,
+                endpoints=sorted(f"{pod.ip}:{ENGINE_PORT}" for pod in serving),
+                in_flight_per_replica=spec.scaling.target.in_flight,
+                hold_max_requests=spec.hold.max_requests,
+                hold_deadline_seconds=spec.hold.deadline_seconds,
+                created=int(from_timestamp(owner.created).timestamp()),
+            )
+        )
+    return sorted(routes, key=lambda route: (route.namespace, route.name))

@@ -1,0 +1,84 @@
+"""How a pod reaches an ObjectStore: its location, and the volumes with keys and certificates."""
+
+from dataclasses import dataclass
+
+from llmcloud.api.contract import CA_PATH, CREDENTIALS_PATH, StoreLocation
+from llmcloud.api.names import Condition, Reason
+from llmcloud.api.objectstore import ObjectStoreSpec
+from llmcloud.plan.model import Manifest, Owner, parse
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    """A usable store: what a task is told of it, and what its pod mounts."""
+
+    location: StoreLocation
+    volumes: tuple[Manifest, ...]
+    mounts: tuple[Manifest, ...]
+
+
+def store_access(name: str, spec: ObjectStoreSpec) -> StoreAccess:
+    """Location and mounts of the store `name`; nothing is read from its Secret."""
+    volumes: list[Manifest] = []
+    mounts: list[Manifest] = []
+    credentials_path = ca_file = None
+    if spec.credentials is not None:
+        credentials_path = f"{CREDENTIALS_PATH}/{name}"
+        volume = {"name": f"keys-{name}", "secret": _read_only(spec.credentials.secret_ref.name)}
+        volumes.append(volume)
+        mounts.append(_mount(f"keys-{name}", credentials_path))
+    if spec.endpoint is not None and spec.endpoint.ca_config_map_ref is not None:
+        reference = spec.endpoint.ca_config_map_ref
+        ca_file = f"{CA_PATH}/{name}/{reference.key}"
+        volumes.append({"name": f"ca-{name}", "configMap": {"name": reference.name}})
+        mounts.append(_mount(f"ca-{name}", f"{CA_PATH}/{name}"))
+    location = StoreLocation(
+        name=name,
+        provider=spec.provider,
+        bucket=spec.bucket,
+        prefix=spec.prefix,
+        region=spec.region,
+        endpoint_url=spec.endpoint.url if spec.endpoint else None,
+        ca_file=ca_file,
+        credentials_path=credentials_path,
+    )
+    return StoreAccess(location, tuple(volumes), tuple(mounts))
+
+
+def _read_only(secret: str) -> Manifest:
+    return {"secretName": secret, "defaultMode": 0o440}
+
+
+def _mount(name: str, path: str) -> Manifest:
+    return {"name": name, "mountPath": path, "readOnly": True}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What must come first, and where the user finds it."""
+
+    reason: Reason
+    message: str
+
+
+def usable_store(
+    name: str, store: Owner | None, *, must_be_ready: bool = True
+) -> StoreAccess | Missing:
+    """The store, once its provisioning has succeeded; what uses it already need not wait again."""
+    if store is None:
+        return Missing(
+            Reason.STORE_NOT_FOUND,
+            f"ObjectStore {name} does not exist in this namespace: create it",
+        )
+    spec = parse(ObjectStoreSpec, store.spec)
+    if isinstance(spec, str):
+        return Missing(Reason.STORE_NOT_READY, f"ObjectStore {name}: {spec}")
+    if must_be_ready and not store.is_true(Condition.READY):
+        said = store.condition(Condition.READY).get("message") or "it is being provisioned"
+        return Missing(Reason.STORE_NOT_READY, f"ObjectStore {name} is not ready: {said}")
+    return store_access(name, spec)
+
+
+def store_url(location: StoreLocation, path: str) -> str:
+    """The s3:// URL of a folder of the store."""
+    return f"s3://{location.bucket}/{location.prefix}{path}"

@@ -1,0 +1,362 @@
+"""LLMTrainingJob: wait for inputs, run numbered attempts, keep what they report, end once.
+
+Complete and Failed are final: the specification is immutable, so nothing is planned after them.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from llmcloud.api.base import digest
+from llmcloud.api.contract import Progress, TrainingResult
+from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.names import Condition, Reason
+from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.plan.attempts import Attempt, State, decide_attempt
+from llmcloud.plan.children import JobView, PodView
+from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
+from llmcloud.plan.manifests.trainer import Inputs, training_job
+from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.stores import Missing, usable_store
+from llmcloud.plan.waiting import look_again_seconds
+
+PROGRESS_SECONDS = 5.0
+_KEPT = (
+    "attempt",
+    "failures",
+    "inputs",
+    "progress",
+    "checkpoint",
+    "evaluation",
+    "goodput",
+    "model",
+)
+
+
+@dataclass(frozen=True)
+class TrainingWorld:
+    """An LLMTrainingJob, what it refers to (None: missing), its Jobs, pods and report."""
+
+    owner: Owner
+    dataset: Owner | None
+    stores: tuple[tuple[str, Owner | None], ...]
+    jobs: tuple[JobView, ...]
+    now: datetime
+    pods: tuple[PodView, ...] = ()
+    progress: Progress | None = None
+
+
+def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
+    """One attempt at a time, fenced in the store, until it succeeds or cannot."""
+    owner = world.owner
+    if owner.deleting:
+        return Plan()
+    if is_final(owner):
+        return Plan(status=seen_again(owner))
+    spec = parse(LLMTrainingJobSpec, owner.spec)
+    if isinstance(spec, str):
+        judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
+        return Plan(status=_status(world, judgement, "Pending", _kept(owner)))
+    version = _pinned_version(world)
+    recipe = _recipe(world, spec, version) if version else ""
+    attempt = decide_attempt(
+        world.jobs,
+        recipe,
+        world.now,
+        recorded=owner.status.get("attempt", 0),
+        recorded_failures=owner.status.get("failures", 0),
+        backoff_limit=spec.backoff_limit,
+        image=defaults.runtime_image,
+    )
+    ended = attempt.state in (State.SUCCEEDED, State.FAILED)
+    if spec.suspend and not ended:
+        return _plan_suspension(world, attempt.failures)
+    if attempt.state is State.START:
+        return _plan_start(world, spec, attempt, defaults)
+    return _plan_follow(world, attempt)
+
+
+def is_final(owner: Owner) -> bool:
+    """Whether the job is Complete or Failed, of whatever generation."""
+    final = (Condition.COMPLETE, Condition.FAILED)
+    return any(owner.condition(type_).get("status") == "True" for type_ in final)
+
+
+def _pinned_version(world: TrainingWorld) -> str:
+    """Status first, then the Job (a crash may lie between), then the request, then the newest."""
+    pinned = (world.owner.status.get("inputs") or {}).get("datasets") or []
+    if pinned:
+        return str(pinned[0]["version"])
+    for job in reversed(world.jobs):
+        if job.dataset_version:
+            return job.dataset_version
+    wanted = world.owner.spec["datasets"][0].get("version")
+    newest = world.dataset.status.get("version") if world.dataset else None
+    return str(wanted or newest or "")
+
+
+def _recipe(world: TrainingWorld, spec: LLMTrainingJobSpec, version: str) -> str:
+    """Digest of all that decides the result; where and with what resources it runs does not.
+
+    A Job's own word comes first: the specification is immutable, but an operator that was
+    upgraded meanwhile may digest it in another way.
+    """
+    if world.jobs:
+        return world.jobs[-1].recipe
+    deciding = {"model", "task", "method", "hyperparameters", "evaluation"}
+    wire = spec.model_dump(mode="json", by_alias=True, include=deciding, exclude_none=True)
+    return digest({"spec": wire, "dataset": version})
+
+
+def _inputs(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:
+    name = spec.datasets[0].name
+    if world.dataset is None:
+        return Missing(
+            Reason.DATASET_NOT_FOUND,
+            f"LLMDataset {name} does not exist in this namespace: create it",
+        )
+    version = _pinned_version(world)
+    dataset_spec = parse(LLMDatasetSpec, world.dataset.spec)
+    if not version or isinstance(dataset_spec, str):
+        said = world.dataset.condition(Condition.READY).get("message") or "it is being prepared"
+        return Missing(
+            Reason.DATASET_NOT_READY, f"LLMDataset {name} has no version to train on yet: {said}"
+        )
+    stores = dict(world.stores)
+    accesses = []
+    for store in (dataset_spec.output.store.name, spec.output.store.name):
+        access = usable_store(store, stores.get(store))
+        if isinstance(access, Missing):
+            return access
+        accesses.append(access)
+    return Inputs(version, name, dataset_spec.output.store.path, *accesses)
+
+
+def _plan_start(
+    world: TrainingWorld, spec: LLMTrainingJobSpec, attempt: Attempt, defaults: PodDefaults
+) -> Plan:
+    owner = world.owner
+    obsolete = tuple(job.ref for job in attempt.obsolete)
+    inputs = _inputs(world, spec)
+    if isinstance(inputs, Missing):
+        judgement = Judgement(False, inputs.reason, inputs.message, reconciling=True)
+        return Plan(status=_status(world, judgement, "Pending", _kept(owner)))
+    recipe = _recipe(world, spec, inputs.version)
+    job = training_job(owner, spec, inputs, recipe, attempt, defaults)
+    judgement = Judgement(
+        False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
+    )
+    members = _kept(owner) | {
+        "attempt": attempt.number,
+        "failures": attempt.failures,
+        "inputs": {
+            "datasets": [{"name": inputs.dataset_name, "version": inputs.version}],
+            "image": defaults.runtime_image,
+        },
+    }
+    return Plan(
+        applies=(job,),
+        deletes=obsolete,
+        status=_status(world, judgement, "Starting", members),
+        requeue_seconds=look_again_seconds(attempt, world.now),
+    )
+
+
+def _plan_follow(world: TrainingWorld, attempt: Attempt) -> Plan:
+    owner = world.owner
+    assert attempt.job is not None
+    pinned = {
+        "datasets": [
+            {
+                "name": owner.spec["datasets"][0]["name"],
+                "version": attempt.job.dataset_version,
+            }
+        ],
+        "image": attempt.job.image,
+    }
+    members = _kept(owner) | {
+        "attempt": attempt.number,
+        "failures": attempt.failures,
+        "inputs": pinned,
+    }
+    obsolete = tuple(job.ref for job in attempt.obsolete)
+    match attempt.state:
+        case State.SUCCEEDED:
+            status = _succeeded(world, attempt, members)
+            return Plan(deletes=obsolete, status=status)
+        case State.FAILED:
+            return Plan(deletes=obsolete, status=_failed(world, attempt, members))
+        case State.RETRY:
+            assert attempt.problem is not None
+            judgement = Judgement(
+                False, attempt.problem.reason, attempt.problem.message, reconciling=True
+            )
+            status = _status(world, judgement, "Pending", members)
+            return Plan(deletes=obsolete, status=status, requeue_seconds=attempt.wait_seconds)
+        case _:
+            return _plan_running(world, attempt, members)
+
+
+def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Plan:
+    judgement = Judgement(
+        False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
+    )
+    phase = "Starting"
+    requeue = look_again_seconds(attempt, world.now)
+    if attempt.problem is not None:
+        judgement = Judgement(
+            False, attempt.problem.reason, attempt.problem.message, reconciling=True
+        )
+        phase = "Pending"
+    elif attempt.state is State.RUNNING:
+        requeue = PROGRESS_SECONDS
+        members |= _live(world, attempt.number)
+        phase = _live_phase(world, attempt.number)
+        if phase != "Starting":
+            sentence = f"Attempt {attempt.number} is {phase.lower()}"
+            judgement = Judgement(False, Reason(phase), sentence, reconciling=True)
+    return Plan(
+        deletes=tuple(job.ref for job in attempt.obsolete),
+        status=_status(world, judgement, phase, members),
+        requeue_seconds=requeue,
+    )
+
+
+def _live_phase(world: TrainingWorld, attempt: int) -> str:
+    """As reported; a report that is late takes nothing back."""
+    if world.progress is not None and world.progress.attempt == attempt:
+        return world.progress.phase
+    status = world.owner.status
+    before = status.get("phase") if status.get("attempt") == attempt else None
+    return before if before in ("Running", "Evaluating") else "Starting"
+
+
+def _live(world: TrainingWorld, attempt: int) -> Manifest:
+    """What the attempt's pod reports; an older attempt's pod may still be there and is ignored."""
+    progress = world.progress
+    if progress is None or progress.attempt != attempt:
+        return {}
+    wire = progress.wire()
+    members: Manifest = {}
+    if progress.step is not None and progress.total_steps is not None:
+        names = ("step", "totalSteps", "percent", "etaSeconds", "loss", "learningRate",
+                 "tokensPerSecond", "tokensSeen")  # fmt: skip
+        members["progress"] = {name: wire[name] for name in names if name in wire}
+    if progress.checkpoint is not None:
+        members["checkpoint"] = progress.checkpoint.wire()
+    return members
+
+
+def _succeeded(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Manifest:
+    assert attempt.outcome is not None
+    result = attempt.outcome.training
+    assert result is not None
+    members |= _result(result)
+    progress = dict(members.get("progress") or {})
+    progress |= {"step": result.steps, "totalSteps": result.steps, "percent": 100}
+    progress.pop("etaSeconds", None)
+    members["progress"] = progress
+    if not result.passed:
+        missed = ", ".join(f"{m.name} {m.value:g}" for m in result.metrics if not m.passed)
+        judgement = Judgement(
+            False,
+            Reason.GATE_NOT_PASSED,
+            f"The model is trained, but does not pass its gate: {missed}. It stays in the store; "
+            "a job with other hyperparameters or bounds is a new object.",
+            stalled=True,
+        )
+        return _status(world, judgement, "Failed", members, failed=True)
+    judgement = Judgement(True, Reason.SUCCEEDED, f"The model is at {result.model_url}")
+    return _status(world, judgement, "Succeeded", members, complete=True)
+
+
+def _result(result: TrainingResult) -> Manifest:
+    members: Manifest = {
+        "model": {
+            "url": result.model_url,
+            "path": result.model_path,
+            "digest": result.model_digest,
+            "kind": "full",
+        },
+        "goodput": {
+            "productiveSeconds": result.productive_seconds,
+            "lostSeconds": {
+                "startup": result.startup_seconds,
+                "checkpoint": result.checkpoint_seconds,
+            },
+        },
+    }
+    if result.metrics:
+        members["evaluation"] = {
+            "passed": result.passed,
+            "metrics": [metric.wire() for metric in result.metrics],
+            "baselines": [metric.wire() for metric in result.baselines],
+        }
+    if result.checkpoint is not None:
+        members["checkpoint"] = result.checkpoint.wire()
+    return members
+
+
+def _failed(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Manifest:
+    problem = attempt.problem
+    assert problem is not None
+    limit = world.owner.spec.get("backoffLimit", 3)
+    if attempt.failures > limit:
+        judgement = Judgement(
+            False,
+            Reason.BACKOFF_LIMIT_EXCEEDED,
+            f"{attempt.failures} failures are more than spec.backoffLimit {limit} allows. The "
+            f"last: {problem.reason}: {problem.message}",
+            stalled=True,
+        )
+    else:
+        judgement = Judgement(False, problem.reason, problem.message, stalled=True)
+    return _status(world, judgement, "Failed", members, failed=True)
+
+
+def _plan_suspension(world: TrainingWorld, failures: int) -> Plan:
+    """Delete the Job; its pods checkpoint within their grace period. Resuming is a new attempt."""
+    owner = world.owner
+    number = max([owner.status.get("attempt", 0), *(job.attempt for job in world.jobs)])
+    members = _kept(owner) | {"attempt": number, "failures": failures}
+    deletes = tuple(job.ref for job in world.jobs if not job.deleting)
+    stopping = any(pod.phase in ("Pending", "Running") for pod in world.pods)
+    if stopping:
+        message = "The pods write a checkpoint and stop"
+        judgement = Judgement(False, Reason.SUSPENDED, message, reconciling=True)
+        members |= _live(world, number)
+        status = _status(world, judgement, "Suspended", members)
+        return Plan(deletes=deletes, status=status, requeue_seconds=PROGRESS_SECONDS)
+    judgement = Judgement(
+        False, Reason.SUSPENDED, "Suspended by spec.suspend; set it to false to go on"
+    )
+    status = _status(world, judgement, "Suspended", members, suspended=True)
+    return Plan(deletes=deletes, status=status)
+
+
+def _kept(owner: Owner) -> Manifest:
+    return {key: owner.status[key] for key in _KEPT if key in owner.status}
+
+
+def _status(
+    world: TrainingWorld,
+    judgement: Judgement,
+    phase: str,
+    members: Manifest,
+    *,
+    complete: bool = False,
+    failed: bool = False,
+    suspended: bool = False,
+) -> Manifest:
+    return {
+        "observedGeneration": world.owner.generation,
+        "phase": phase,
+        **members,
+        "conditions": build_conditions(
+            world.owner,
+            world.now,
+            judgement,
+            complete=complete,
+            failed=failed,
+            suspended=suspended,
+        ),
+    }

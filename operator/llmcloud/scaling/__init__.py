@@ -1,0 +1,1 @@
+"""The autoscaler's arithmetic: pure, usable without a cluster."""

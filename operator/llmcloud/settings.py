@@ -1,0 +1,71 @@
+"""Every knob of the operator, from one YAML file that the chart renders."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from llmcloud.plan.model import PodDefaults
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+
+class Images(_Settings):
+    """Image references of the pods that the operator makes."""
+
+    operator: str
+    data: str
+    runtime: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: list[str] = []
+
+
+class Settings(_Settings):
+    """What `llmcloud run --settings FILE` reads."""
+
+    images: Images
+    namespace: str = Field(description="The operator's own namespace: Lease and routes.")
+    watch_namespace: str | None = Field(
+        default=None, description="The one namespace to watch; absent: all."
+    )
+    gateway_url: str = ""
+    tolerations: list[dict[str, Any]] = []
+    env: dict[str, str] = Field(default={}, description="Added to every pod: proxy, mirrors.")
+    workers: int = Field(default=8, ge=1, le=64)
+    resync_seconds: int = Field(default=600, ge=10)
+    store_check_seconds: int = Field(default=3600, ge=30)
+    port: int = Field(default=9090, description="Of /metrics, /healthz and /readyz.")
+    log_level: str = "INFO"
+
+    def pod_defaults(self, version: str) -> PodDefaults:
+        """What plans give to every pod."""
+        return PodDefaults(
+            operator_image=self.images.operator,
+            data_image=self.images.data,
+            runtime_image=self.images.runtime,
+            version=version,
+            image_pull_policy=self.images.pull_policy,
+            image_pull_secrets=tuple(self.images.pull_secrets),
+            tolerations=tuple(self.tolerations),
+            env=tuple(sorted(self.env.items())),
+            gateway_url=self.gateway_url,
+            store_check_seconds=self.store_check_seconds,
+        )
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the file. Raises pydantic's ValidationError naming the field."""
+    return Settings.model_validate(yaml.safe_load(path.read_text()))
+
+
+def identity() -> str:
+    """Who holds the Lease: the pod's name, which a restarted container keeps; else this process."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"

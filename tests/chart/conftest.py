@@ -1,0 +1,16 @@
+"""A real API server for what only a cluster can tell: who installed what before."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.localcluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """An API server with its controllers and no nodes."""
+    cluster = Cluster("chart")
+    cluster.up(api_only=True)
+    yield cluster
+    cluster.down()

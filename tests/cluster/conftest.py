@@ -1,0 +1,45 @@
+"""A real etcd, kube-apiserver and controller-manager, shared by all tests of this folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.localcluster.cluster import Cluster
+from tests.support.kube import Kube
+from tests.support.operator import OperatorProcess
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="session")
+def api_cluster() -> Iterator[Cluster]:
+    cluster = Cluster("api")
+    cluster.up(api_only=True)
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
+    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(scope="session")
+def kube(api_cluster: Cluster) -> Kube:
+    return Kube(api_cluster.kubeconfig)
+
+
+@pytest.fixture
+def namespace(kube: Kube, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own, after its name; it stays until the cluster goes."""
+    name = "t-" + request.node.name.lower().replace("_", "-")[:50].strip("-[]")
+    return kube.namespace(name)
+
+
+@pytest.fixture(scope="session")
+def operator(
+    api_cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    kube.namespace("llmcloud-system")
+    folder: Path = tmp_path_factory.mktemp("operator")
+    process = OperatorProcess(api_cluster.kubeconfig, folder).start()
+    wait_for("it leads", process.metrics, lambda text: "llmcloud_leading 1.0" in text, 30)
+    yield process
+    process.stop()

@@ -1,0 +1,133 @@
+"""What kubectl apply refuses, and whether it names the field and the remedy."""
+
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.support.kube import Kube
+from tests.support.objects import changed, dataset, deployment, store, training_job
+
+BASES = {"store": store, "dataset": dataset, "training": training_job, "deployment": deployment}
+
+REFUSED: list[tuple[str, str, Any, str]] = [
+    ("store", "provider", "ftp", "spec.provider"),
+    ("store", "provider", None, "spec.provider"),
+    ("store", "bucket", "ab", "spec.bucket"),
+    ("store", "prefix", "/absolute/", "spec.prefix"),
+    ("store", "prefix", "no-slash", "spec.prefix"),
+    ("store", "endpoint.url", "store:9000", "spec.endpoint.url"),
+    ("dataset", "sources", [], "spec.sources"),
+    ("dataset", "type", "video", "spec.type"),
+    ("dataset", "tokenizer.train.vocabularySize", 10, "vocabularySize"),
+    ("dataset", "prepare.split.validationFraction", 0.9, "validationFraction"),
+    ("dataset", "output.store.path", "no-slash", "spec.output.store.path"),
+    ("training", "model.architecture.heads", 7, "hiddenSize must be a multiple of heads"),
+    ("training", "model.architecture.keyValueHeads", 3, "heads must be a multiple of"),
+    ("training", "hyperparameters.epochs", 1, "set exactly one of maxSteps, epochs"),
+    ("training", "hyperparameters", {}, "set exactly one of maxSteps, epochs"),
+    ("training", "hyperparameters.learningRate", -1, "learningRate"),
+    ("training", "datasets", [], "spec.datasets"),
+    ("training", "checkpoint", {"everySeconds": 5, "everySteps": 5}, "not both"),
+    ("training", "resources.memory", "lots", "spec.resources.memory"),
+    ("training", "task", "mind-reading", "spec.task"),
+    ("deployment", "model", {}, "set exactly one of store, trainingJob"),
+    ("deployment", "scaling", {"minReplicas": 3, "maxReplicas": 1}, "must not be above"),
+    ("deployment", "servedModelName", "No Spaces", "spec.servedModelName"),
+    ("deployment", "hold.deadlineSeconds", 0, "deadlineSeconds"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "said"), REFUSED, ids=[f"{r[0]}-{r[1]}-{r[2]}" for r in REFUSED]
+)
+def test_an_invalid_object_is_refused_by_name_of_its_field(
+    kube: Kube, kind: str, path: str, value: Any, said: str
+) -> None:
+    kube.namespace("admission")
+    invalid = changed(BASES[kind]("admission", name="invalid"), path, value)
+    with pytest.raises(HTTPError) as refusal:
+        kube.apply(invalid)
+    assert refusal.value.code in (400, 422)
+    assert said in str(refusal.value.reason)
+
+
+def test_a_name_too_long_for_its_children_is_refused(kube: Kube) -> None:
+    kube.namespace("admission")
+    with pytest.raises(HTTPError, match="at most 46"):
+        kube.apply(store("admission", name="s" * 47))
+
+
+def test_deleting_a_bucket_that_was_not_created_is_refused(kube: Kube) -> None:
+    kube.namespace("admission")
+    with pytest.raises(HTTPError, match="needs create: true"):
+        kube.apply(store("admission", create=False, reclaimPolicy="Delete"))
+
+
+IMMUTABLE: list[tuple[str, str, Any]] = [
+    ("store", "bucket", "other-bucket"),
+    ("store", "prefix", "set-later/"),
+    ("store", "endpoint", None),
+    ("store", "region", "eu-west-1"),
+    ("dataset", "sequenceLength", 128),
+    ("dataset", "tokenizer.train.vocabularySize", 1024),
+    ("training", "hyperparameters.maxSteps", 11),
+    ("training", "evaluation", {"metrics": [{"name": "perplexity"}]}),
+    ("training", "resources.memory", "8Gi"),
+    ("deployment", "servedModelName", "set-later"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"), IMMUTABLE, ids=[f"{r[0]}-{r[1]}-{r[2]}" for r in IMMUTABLE]
+)
+def test_a_change_of_an_immutable_field_is_refused_with_the_remedy(
+    kube: Kube, kind: str, path: str, value: Any
+) -> None:
+    kube.namespace("admission")
+    base = BASES[kind]("admission", name=f"fixed-{kind}")
+    kube.apply(base)
+    with pytest.raises(HTTPError) as refusal:
+        kube.apply(changed(base, path, value))
+    field = path.split(".")[0]
+    assert f"spec.{field} is immutable: create a new" in str(refusal.value.reason)
+
+
+MUTABLE: list[tuple[str, str, Any]] = [
+    ("store", "credentials", {"secretRef": {"name": "rotated"}}),
+    ("store", "reclaimPolicy", "Delete"),
+    ("dataset", "sources", [{"store": {"name": "work", "path": "more/"}}]),
+    ("training", "suspend", True),
+    ("training", "checkpoint", {"everySteps": 7}),
+    ("deployment", "scaling", {"mode": "External"}),
+    ("deployment", "model", {"store": {"name": "work", "path": "model/"}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"), MUTABLE, ids=[f"{r[0]}-{r[1]}" for r in MUTABLE]
+)
+def test_a_mutable_field_can_be_changed(kube: Kube, kind: str, path: str, value: Any) -> None:
+    kube.namespace("admission")
+    base = BASES[kind]("admission", name=f"mutable-{kind}-{path.lower()}")
+    kube.apply(base)
+    assert kube.apply(changed(base, path, value))["metadata"]["generation"] == 2
+
+
+def test_a_new_object_is_unknown_until_the_operator_has_looked(kube: Kube) -> None:
+    kube.namespace("admission")
+    created = kube.apply(training_job("admission", name="unseen"))
+    conditions = {c["type"]: c["status"] for c in created["status"]["conditions"]}
+    assert conditions == dict.fromkeys(["Ready", "Complete", "Failed", "Suspended"], "Unknown")
+
+
+def test_scaling_by_hand_is_refused_in_mode_auto_and_works_in_mode_external(kube: Kube) -> None:
+    kube.namespace("admission")
+    path = "/apis/llmcloud.dev/v1alpha1/namespaces/admission/llmdeployments"
+    kube.apply(deployment("admission", name="scaled"))
+    with pytest.raises(HTTPError, match=r"set scaling\.mode to External"):
+        kube.patch("LLMDeployment", "admission", "scaled", {"spec": {"replicas": 3}}, "scale")
+    external = deployment("admission", name="by-hand", scaling={"mode": "External"})
+    kube.apply(external)
+    kube.patch("LLMDeployment", "admission", "by-hand", {"spec": {"replicas": 3}}, "scale")
+    assert kube.call("GET", f"{path}/by-hand/scale")["spec"]["replicas"] == 3

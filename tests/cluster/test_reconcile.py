@@ -1,0 +1,182 @@
+"""The operator against a real API server: what it waits for, retries, heals and gives up."""
+
+from typing import Any
+
+from llmcloud.api.contract import Outcome, Retry
+from llmcloud.api.names import Reason
+from tests.localcluster.cluster import Cluster
+from tests.support.conditions import wait_until
+from tests.support.kube import Kube, condition
+from tests.support.kubelet import end_all, end_pod, good_outcome
+from tests.support.objects import dataset, deployment, store, training_job
+from tests.support.operator import OperatorProcess
+from tests.support.waiting import wait_for
+
+Object = dict[str, Any]
+
+
+def ready(
+    kube: Kube, kind: str, namespace: str, name: str, reason: str, seconds: float = 20
+) -> Object:
+    """Wait until the object's Ready condition has `reason`; the object."""
+    return wait_until(kube, kind, namespace, name, "reason", reason, seconds)
+
+
+def pod_of(kube: Kube, namespace: str, job: str) -> Object:
+    """Wait for the one pod of a Job."""
+    labels = f"batch.kubernetes.io/job-name={job}"
+    (pod,) = wait_for(f"the pod of {job}", lambda: kube.list("Pod", namespace, labels), bool, 20)
+    return pod
+
+
+def provision(kube: Kube, namespace: str) -> None:
+    """Make the store `work` Ready."""
+    kube.apply(store(namespace))
+    pod = pod_of(kube, namespace, "work-store-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "ObjectStore", namespace, "work", "Provisioned")
+
+
+def test_a_job_waits_for_dataset_and_store_and_goes_on_when_they_come(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    kube.apply(training_job(namespace))
+    missing = ready(kube, "LLMTrainingJob", namespace, "train", "DatasetNotFound")
+    assert "create it" in condition(missing)["message"]
+    kube.apply(dataset(namespace))
+    ready(kube, "LLMDataset", namespace, "text", "StoreNotFound")
+    ready(kube, "LLMTrainingJob", namespace, "train", "DatasetNotReady")
+    provision(kube, namespace)
+    pod = pod_of(kube, namespace, "text-data-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    prepared = ready(kube, "LLMDataset", namespace, "text", "Prepared")
+    version = prepared["status"]["version"]
+    started = ready(kube, "LLMTrainingJob", namespace, "train", "Starting")
+    assert started["status"]["inputs"]["datasets"] == [{"name": "text", "version": version}]
+    assert pod_of(kube, namespace, "train-train-a1")
+
+
+def test_a_failed_attempt_is_followed_by_the_next_until_the_backoff_limit(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    provision(kube, namespace)
+    kube.apply(dataset(namespace))
+    pod = pod_of(kube, namespace, "text-data-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    kube.apply(training_job(namespace, backoffLimit=1))
+    end_pod(kube, pod_of(kube, namespace, "train-train-a1"), "Traceback: boom", exit_code=1)
+    ready(kube, "LLMTrainingJob", namespace, "train", "Crashed")
+    end_pod(kube, pod_of(kube, namespace, "train-train-a2"), "Traceback: boom", exit_code=1)
+    failed = ready(kube, "LLMTrainingJob", namespace, "train", "BackoffLimitExceeded")
+    assert condition(failed, "Failed")["status"] == "True"
+    assert failed["status"]["failures"] == 2
+    assert [
+        j["metadata"]["name"]
+        for j in kube.list("Job", namespace)
+        if "train" in j["metadata"]["name"]
+    ] == ["train-train-a2"]
+
+
+def test_a_wrong_key_is_told_and_tried_again(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    kube.apply(store(namespace))
+    refused = Outcome(
+        succeeded=False,
+        reason=Reason.CREDENTIALS_REFUSED,
+        message="The store refuses the key of Secret keys: correct it",
+        retry=Retry.ENVIRONMENT,
+    )
+    end_pod(kube, pod_of(kube, namespace, "work-store-a1"), refused, exit_code=1)
+    told = ready(kube, "ObjectStore", namespace, "work", "CredentialsRefused")
+    assert "correct it" in condition(told)["message"]
+    pod = pod_of(kube, namespace, "work-store-a2")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "ObjectStore", namespace, "work", "Provisioned")
+
+
+def test_a_quota_that_forbids_pods_is_told_in_its_own_words(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    quota = {"hard": {"pods": "0"}}
+    meta = {"name": "none", "namespace": namespace}
+    kube.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": quota})
+    kube.apply(store(namespace))
+    told = ready(kube, "ObjectStore", namespace, "work", "PodRefused")
+    assert "exceeded quota: none" in condition(told)["message"]
+    kube.delete("ResourceQuota", namespace, "none")
+    pod = pod_of(kube, namespace, "work-store-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "ObjectStore", namespace, "work", "Provisioned")
+
+
+def test_a_suspended_job_has_no_pods_and_resumes_as_a_new_attempt(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    kube.apply(training_job(namespace, suspend=True))
+    suspended = ready(kube, "LLMTrainingJob", namespace, "train", "Suspended")
+    assert condition(suspended, "Suspended")["status"] == "True"
+    assert kube.list("Job", namespace) == []
+    kube.apply(training_job(namespace, suspend=False))
+    ready(kube, "LLMTrainingJob", namespace, "train", "DatasetNotFound")
+
+
+def test_the_first_of_two_deployments_has_the_served_name(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    provision(kube, namespace)
+    model = {"store": {"name": "work", "path": "model/"}}
+    kube.apply(deployment(namespace, name="first", model=model, servedModelName="contested"))
+    ready(kube, "LLMDeployment", namespace, "first", "ScaledToZero")
+    kube.apply(deployment(namespace, name="second", model=model, servedModelName="contested"))
+    conflict = ready(kube, "LLMDeployment", namespace, "second", "RouteConflict")
+    assert f"{namespace}/first" in condition(conflict)["message"]
+    kube.delete("LLMDeployment", namespace, "first")
+    ready(kube, "LLMDeployment", namespace, "second", "ScaledToZero", seconds=40)
+
+
+def test_deleting_an_owner_deletes_its_children(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    kube.apply(store(namespace))
+    pod_of(kube, namespace, "work-store-a1")
+    kube.delete("ObjectStore", namespace, "work")
+    wait_for("no Jobs", lambda: kube.list("Job", namespace), lambda jobs: not jobs, 30)
+    assert kube.get("ObjectStore", namespace, "work") is None
+
+
+def test_a_bucket_to_delete_holds_the_object_until_its_cleanup_has_run(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    kube.apply(store(namespace, reclaimPolicy="Delete"))
+    pod = pod_of(kube, namespace, "work-store-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "ObjectStore", namespace, "work", "Provisioned")
+    kube.delete("ObjectStore", namespace, "work")
+    ready(kube, "ObjectStore", namespace, "work", "Deleting")
+    cleanup = pod_of(kube, namespace, "work-store-a2")
+    end_pod(kube, cleanup, Outcome(succeeded=True, reason=Reason.SUCCEEDED))
+    wait_for(
+        "it is gone", lambda: kube.get("ObjectStore", namespace, "work"), lambda o: o is None, 20
+    )
+
+
+def test_events_tell_transitions(kube: Kube, operator: OperatorProcess, namespace: str) -> None:
+    provision(kube, namespace)
+    reasons = [
+        event["reason"]
+        for event in kube.list("Event", namespace)
+        if event["involvedObject"]["kind"] == "ObjectStore"
+    ]
+    assert sorted(reasons) == ["Provisioned", "Starting"]
+    assert end_all(kube, namespace) == 0
+
+
+def test_a_namespace_that_goes_is_not_held_by_a_bucket_to_delete(
+    kube: Kube, api_cluster: Cluster, operator: OperatorProcess, namespace: str
+) -> None:
+    kube.apply(store(namespace, reclaimPolicy="Delete"))
+    pod = pod_of(kube, namespace, "work-store-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "ObjectStore", namespace, "work", "Provisioned")
+    api_cluster.kubectl("delete", "namespace", namespace, "--timeout=60s")

@@ -1,0 +1,66 @@
+"""Order, options and seconds of the whole run."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.figures import LINES
+
+PHASES = (
+    "unit",
+    "golden",
+    "rules",
+    "gateway",
+    "chart",
+    "contract",
+    "cluster",
+    "localcluster",
+    "e2e",
+)
+"""Quick before slow; what needs no cluster runs while its programs are being built."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", action="store_true", help="the whole matrices instead of a seeded tenth"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: PHASES.index(_phase(item)))
+
+
+def _phase(item: pytest.Item) -> str:
+    return item.nodeid.split("/")[1]
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """True: the whole matrices."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def settled_seconds(soak: bool) -> int:
+    """How long a settled world is watched."""
+    return 300 if soak else 60
+
+
+_seconds: dict[str, float] = defaultdict(float)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    started = time.monotonic()
+    result = yield
+    _seconds[_phase(item)] += time.monotonic() - started
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for phase, seconds in _seconds.items():
+        terminalreporter.write_line(f"phase {phase}: {seconds:.0f} s")
+    for line in LINES:
+        terminalreporter.write_line(line)

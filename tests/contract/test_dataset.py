@@ -1,0 +1,210 @@
+"""Dataset preparation end to end, by the pod's own command, on each server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from llmcloud.api.contract import (
+    ENV_TASK,
+    DatasetManifest,
+    DatasetResult,
+    DatasetTask,
+    ExitCode,
+    Outcome,
+    Progress,
+    Retry,
+    SourceTask,
+    StoreLocation,
+)
+from llmcloud.api.names import Reason
+from llmcloud.cloud.base import Store
+from llmcloud.cloud.errors import TaskError
+from llmcloud.cloud.manifest import MANIFEST, download, version_path
+from llmcloud.cloud.outcome import exit_code, failure
+from llmcloud.cloud.report import Report
+from llmcloud_data.prepare import prepare_in
+
+RECIPE = "sha256:" + "1" * 64
+LENGTH = 32
+Prepare = Callable[[DatasetTask], tuple[int, Outcome]]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Iterator[Prepare]:
+    """Prepares in this process; gives the exit code and the outcome that the pod would."""
+    report = Report(Progress(attempt=0), port=0)
+
+    def run(task: DatasetTask) -> tuple[int, Outcome]:
+        try:
+            outcome = prepare_in(tmp_path / f"scratch-{task.attempt}", task, report)
+        except TaskError as error:
+            outcome = failure(error)
+        return exit_code(outcome), outcome
+
+    yield run
+    report.close()
+
+
+def prepare_as_a_pod(folder: Path, task: DatasetTask) -> tuple[int, Outcome]:
+    """Runs `python -m llmcloud_data`."""
+    log = folder / "termination-log"
+    environment = {
+        ENV_TASK: task.model_dump_json(by_alias=True),
+        "LLMCLOUD_TERMINATION_LOG": str(log),
+        "LLMCLOUD_SCRATCH": str(folder / "scratch"),
+        "LLMCLOUD_REPORT_PORT": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-m", "llmcloud_data"]
+    process = subprocess.run(command, env=os.environ | environment, check=False, timeout=120)
+    return process.returncode, Outcome.model_validate_json(log.read_bytes())
+
+
+def write_sources(store: Store) -> None:
+    for number in range(40):
+        body = f"def function_{number}(x):\n    return x + {number}\n" * 20
+        store.put(f"raw/pkg/module_{number:02d}.py", body.encode())
+    store.put("raw/pkg/windows.py", "\ufeffone = 1\r\ntwo = 2\r\n".encode())
+    store.put("raw/pkg/empty.py", b" \n")
+    store.put("raw/pkg/latin.py", "caf\xe9".encode("latin-1"))
+    store.put("raw/pkg/notes.txt", b"not included")
+
+
+def dataset(location: StoreLocation, attempt: int = 1, **changes: object) -> DatasetTask:
+    source = SourceTask(store=location, path="raw/", format="code", include=["*.py"])
+    task = DatasetTask(
+        recipe=RECIPE,
+        attempt=attempt,
+        sources=[source],
+        validation_fraction=0.1,
+        tokenizer_algorithm="bpe",
+        vocabulary_size=400,
+        sequence_length_tokens=LENGTH,
+        output=location,
+        output_path="out/",
+    )
+    return task.model_copy(update=changes)
+
+
+def read(store: Store, version: str) -> DatasetManifest:
+    return DatasetManifest.model_validate_json(store.get(version_path("out/", version) + MANIFEST))
+
+
+def prepared(result: tuple[int, Outcome]) -> DatasetResult:
+    code, outcome = result
+    assert code == ExitCode.OK, outcome
+    assert outcome.reason is Reason.PREPARED
+    assert outcome.dataset is not None
+    return outcome.dataset
+
+
+def test_text_becomes_tokens_once_and_anew_when_a_source_changes(
+    store: Store, location: StoreLocation, prepare: Prepare, tmp_path: Path
+) -> None:
+    write_sources(store)
+    first = prepared(prepare_as_a_pod(tmp_path, dataset(location)))
+    assert not first.reused
+    assert first.rejected == {"empty": 1, "invalidUtf8": 1}
+    assert first.documents == 41
+    manifest = read(store, first.version)
+    _check_tokens(store, manifest, tmp_path / "files")
+
+    again = prepared(prepare(dataset(location, attempt=2)))
+    assert again == first.model_copy(update={"reused": True})
+
+    store.put("raw/pkg/module_00.py", b"changed = True\n" * 50)
+    changed = prepared(prepare(dataset(location, attempt=3)))
+    assert changed.version != first.version
+    assert not changed.reused
+    other = prepared(prepare(dataset(location, recipe="sha256:" + "2" * 64)))
+    assert other.version != changed.version
+
+
+def _check_tokens(store: Store, manifest: DatasetManifest, folder: Path) -> None:
+    """The shards decode to the training documents in the order of their keys."""
+    path = version_path("out/", manifest.version)
+    download(store, path, [*manifest.train, *manifest.validation, *manifest.tokenizer], folder)
+    tokenizer = Tokenizer.from_file(str(folder / "a1" / "tokenizer" / "tokenizer.json"))
+    ids = np.concatenate([np.fromfile(folder / s.key, dtype="<u4") for s in manifest.train])
+    assert len(ids) == manifest.tokens == sum(s.sequences for s in manifest.train) * LENGTH
+    documents = tokenizer.decode(ids.tolist(), skip_special_tokens=False).split("<|endoftext|>")
+    numbers = [int(d.split("_")[1].split("(")[0]) for d in documents if d.startswith("def ")]
+    assert numbers == sorted(numbers)
+    assert manifest.validation_documents >= 1
+    assert len(numbers) + manifest.validation_documents >= 39
+    assert manifest.validation_tokens > 0
+    assert manifest.end_of_text_id == tokenizer.token_to_id("<|endoftext|>")
+    assert manifest.vocabulary_size == tokenizer.get_vocab_size() <= 400
+    config = json.loads((folder / "a1" / "tokenizer" / "tokenizer_config.json").read_text())
+    assert config["eos_token"] == "<|endoftext|>"
+
+
+def test_two_preparations_of_the_same_input_make_the_same_bytes(
+    store: Store, location: StoreLocation, prepare: Prepare
+) -> None:
+    write_sources(store)
+    here = prepared(prepare(dataset(location)))
+    there = prepared(prepare(dataset(location, output_path="other/")))
+    assert there.version == here.version
+    assert not there.reused
+    one = read(store, here.version)
+    two = DatasetManifest.model_validate_json(
+        store.get(version_path("other/", there.version) + MANIFEST)
+    )
+    assert one == two
+
+
+def test_racing_attempts_adopt_one_manifest_and_leave_no_other_files(
+    store: Store, location: StoreLocation, prepare: Prepare
+) -> None:
+    write_sources(store)
+    with ThreadPoolExecutor(2) as executor:
+        tasks = [dataset(location, attempt=1), dataset(location, attempt=2)]
+        one, two = map(prepared, executor.map(prepare, tasks))
+    assert one.version == two.version
+    winner = f"a{read(store, one.version).attempt}"
+    folder = version_path("out/", one.version)
+    there = {entry.path.removeprefix(folder).split("/")[0] for entry in store.list(folder)}
+    assert there == {winner, MANIFEST}
+
+
+def test_a_version_with_a_missing_shard_is_not_reused(
+    store: Store, location: StoreLocation, prepare: Prepare
+) -> None:
+    write_sources(store)
+    first = prepared(prepare(dataset(location)))
+    shard = read(store, first.version).train[0]
+    store.delete(version_path("out/", first.version) + shard.key)
+    code, outcome = prepare(dataset(location, attempt=2))
+    assert code == ExitCode.FAILED
+    assert outcome.reason is Reason.DIGEST_MISMATCH
+    assert shard.key in outcome.message
+
+
+def test_sources_without_documents_are_named(
+    store: Store, location: StoreLocation, prepare: Prepare
+) -> None:
+    code, outcome = prepare(dataset(location))
+    assert (code, outcome.reason) == (ExitCode.FAILED, Reason.SOURCE_EMPTY)
+    for part in ("store corpus", "path 'raw/'", "include *.py"):
+        assert part in outcome.message
+    store.put("raw/empty.py", b"")
+    _, outcome = prepare(dataset(location))
+    assert outcome.reason is Reason.SOURCE_EMPTY
+
+
+def test_texts_shorter_than_a_sequence_are_refused_for_good(
+    store: Store, location: StoreLocation, prepare: Prepare
+) -> None:
+    store.put("raw/short.py", b"x = 1\n")
+    code, outcome = prepare(dataset(location))
+    assert (code, outcome.retry) == (ExitCode.CONFIGURATION, Retry.NEVER)
+    assert "spec.sequenceLength" in outcome.message

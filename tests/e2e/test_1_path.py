@@ -1,0 +1,164 @@
+"""From text to an answer on a real cluster: everything that examples/quickstart.yaml promises."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from openai import OpenAI
+
+from llmcloud.api.names import Kind
+from tests.localcluster.cluster import Cluster
+from tests.support.conditions import wait_until
+from tests.support.figures import figure
+from tests.support.install import apply_quickstart
+from tests.support.kube import Kube, Object, condition, status_of
+from tests.support.waiting import wait_for
+
+NS = "quickstart"
+
+
+def _ready(kube: Kube, kind: Kind, name: str, seconds: float) -> Object:
+    return wait_until(kube, kind, NS, name, "status", "True", seconds)
+
+
+@pytest.fixture(scope="module")
+def trained(cluster: Cluster, kube: Kube) -> Object:
+    """The quickstart's training job, Complete; progress was seen on the way."""
+    apply_quickstart(cluster, kube)
+    _ready(kube, Kind.OBJECT_STORE, "work", 120)
+    _ready(kube, Kind.DATASET, "stdlib", 300)
+    seen = wait_for(
+        "live progress in status",
+        lambda: (kube.get(Kind.TRAINING_JOB, NS, "stdlib") or {}).get("status", {}),
+        lambda status: status.get("progress", {}).get("step", 0) > 0,
+        300,
+    )
+    assert seen["progress"]["totalSteps"] >= seen["progress"]["step"]
+    cluster.kubectl(
+        "wait", "--for=condition=Complete", "llmtrainingjob/stdlib", "-n", NS, "--timeout=900s"
+    )
+    job = kube.get(Kind.TRAINING_JOB, NS, "stdlib")
+    assert job is not None
+    return job
+
+
+def test_a_dataset_has_a_version_tokens_and_a_tokenizer(kube: Kube, trained: Object) -> None:
+    status = _ready(kube, Kind.DATASET, "stdlib", 10)["status"]
+    assert status["version"].startswith("sha256:")
+    assert status["versions"] == [status["version"]]
+    assert status["documents"] > 100
+    assert status["tokens"] > 1_000_000
+    assert status["tokenizer"]["digest"].startswith("sha256:")
+    assert trained["status"]["inputs"]["datasets"] == [
+        {"name": "stdlib", "version": status["version"]}
+    ]
+
+
+def test_the_model_has_learned(trained: Object) -> None:
+    evaluation = trained["status"]["evaluation"]
+    values = {m["name"]: m["value"] for m in [*evaluation["metrics"], *evaluation["baselines"]]}
+    figure("perplexity", values["perplexity"], "", 0.5 * values["unigramPerplexity"])
+    figure("unigram_perplexity", values["unigramPerplexity"], "")
+    figure("interpolated_bigram_perplexity", values["bigramPerplexity"], "")
+    assert values["perplexity"] <= 0.5 * values["unigramPerplexity"]
+    assert values["bigramPerplexity"] < values["unigramPerplexity"]
+
+
+def test_the_job_ends_with_a_model_a_checkpoint_and_lineage(trained: Object) -> None:
+    status = trained["status"]
+    assert status["phase"] == "Succeeded"
+    assert status["attempt"] == 1
+    assert status["model"]["digest"].startswith("sha256:")
+    assert status["model"]["url"].startswith("s3://quickstart/models/stdlib/")
+    assert status["checkpoint"]["step"] >= 100
+    assert status["checkpoint"]["bytes"] > 0
+    assert "runtime" in status["inputs"]["image"]
+
+
+def test_the_first_request_waits_for_a_replica_and_is_answered(
+    kube: Kube, trained: Object, gateway: str
+) -> None:
+    _ready(kube, Kind.DEPLOYMENT, "stdlib", 60)
+    client = OpenAI(base_url=f"{gateway}/v1", api_key="anonymous", timeout=300, max_retries=0)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(
+            lambda: client.chat.completions.create(
+                model="stdlib",
+                messages=[{"role": "user", "content": "import os"}],
+                max_tokens=8,
+            )
+        )
+        wait_for(
+            "a replica is wanted",
+            lambda: kube.get(Kind.DEPLOYMENT, NS, "stdlib"),
+            lambda o: status_of(o).get("desiredReplicas") == 1,
+            30,
+        )
+        answer = held.result(timeout=300)
+    assert answer.choices[0].message.content
+    status = _ready(kube, Kind.DEPLOYMENT, "stdlib", 10)["status"]
+    assert status["model"]["digest"] == trained["status"]["model"]["digest"]
+
+
+def test_the_openai_client_works_unchanged(kube: Kube, trained: Object, gateway: str) -> None:
+    client = OpenAI(base_url=f"{gateway}/v1", api_key="anonymous", timeout=300, max_retries=0)
+    assert [model.id for model in client.models.list()] == ["stdlib"]
+    completion = client.completions.create(model="stdlib", prompt="def f(", max_tokens=8)
+    assert completion.choices[0].text
+    chunks = list(
+        client.chat.completions.create(
+            model="stdlib",
+            messages=[{"role": "user", "content": "import os"}],
+            max_tokens=8,
+            stream=True,
+        )
+    )
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert len(chunks) > 2
+
+
+def test_an_idle_deployment_goes_to_zero_and_scales_by_hand_in_mode_external(
+    cluster: Cluster, kube: Kube, trained: Object, gateway: str
+) -> None:
+    scaling = {"scaling": {"scaleToZeroAfterSeconds": 3}}
+    kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": scaling})
+    wait_for(
+        "no replica",
+        lambda: kube.get(Kind.DEPLOYMENT, NS, "stdlib"),
+        lambda o: condition(o).get("reason") == "ScaledToZero" and status_of(o)["replicas"] == 0,
+        120,
+    )
+    kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"scaling": {"mode": "External"}}})
+    cluster.kubectl("scale", "llmdep/stdlib", "-n", NS, "--replicas=1")
+    wait_for(
+        "one replica",
+        lambda: kube.get(Kind.DEPLOYMENT, NS, "stdlib"),
+        lambda o: status_of(o).get("readyReplicas") == 1,
+        180,
+    )
+    cluster.kubectl("scale", "llmdep/stdlib", "-n", NS, "--replicas=0")
+
+
+def test_kubectl_shows_and_explains(cluster: Cluster, trained: Object) -> None:
+    shown = cluster.kubectl("get", "llm", "-A")
+    for name in ("objectstore", "llmdataset", "llmtrainingjob", "llmdeployment"):
+        assert f"{name}.llmcloud.dev/" in shown
+    assert "Optimizer steps" in cluster.kubectl(
+        "explain", "llmtrainingjob.spec.hyperparameters.maxSteps"
+    )
+
+
+def test_a_second_job_with_the_same_output_and_recipe_is_complete_at_once(
+    kube: Kube, trained: Object
+) -> None:
+    again = {
+        "apiVersion": trained["apiVersion"],
+        "kind": trained["kind"],
+        "metadata": {"name": "again", "namespace": NS},
+        "spec": trained["spec"],
+    }
+    started = time.monotonic()
+    kube.apply(again)
+    done = _ready(kube, Kind.TRAINING_JOB, "again", 120)
+    figure("finished_result_adopted_in", time.monotonic() - started, "s")
+    assert done["status"]["model"]["digest"] == trained["status"]["model"]["digest"]

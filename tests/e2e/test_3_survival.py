@@ -1,0 +1,168 @@
+"""A trainer that is killed resumes; an operator that is killed twenty times changes nothing."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmcloud.api.names import Kind
+from tests.localcluster.cluster import Cluster
+from tests.support.audit import requests
+from tests.support.install import NAMESPACE, copy_keys, operator_kubeconfig, settings_of
+from tests.support.kube import Kube, Object, condition
+from tests.support.objects import changed
+from tests.support.operator import OperatorProcess
+from tests.support.paths import small_path
+from tests.support.waiting import wait_for
+
+KILLS = 20
+SEED = 20261123
+
+
+@contextmanager
+def operator_outside(cluster: Cluster, folder: Path, **images: str) -> Iterator[OperatorProcess]:
+    """The operator as a process of this machine, with its own rights, instead of its pod."""
+    target = ("-n", NAMESPACE, "scale", "deployment/llmcloud-operator")
+    settings = settings_of(cluster)
+    settings["images"] = {**settings["images"], **images}
+    cluster.kubectl(*target, "--replicas=0")
+    kubeconfig = operator_kubeconfig(cluster, folder)
+    operator = OperatorProcess(kubeconfig, folder, overrides=settings)
+    try:
+        yield operator.start()
+    finally:
+        operator.stop()
+        cluster.kubectl(*target, "--replicas=1")
+
+
+def test_an_image_that_cannot_be_pulled_is_named_and_healed_by_the_right_one(
+    kube: Kube, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    wrong = settings_of(cluster)["images"]["operator"].rsplit(":", 1)[0] + ":never-pushed"
+
+    def reason() -> str:
+        owner = kube.get(Kind.OBJECT_STORE, namespace, "work")
+        return str(condition(owner).get("reason"))
+
+    with operator_outside(cluster, tmp_path, operator=wrong):
+        kube.apply(small_path(namespace, "unpulled-bucket")[1])
+        wait_for("it is told", reason, lambda said: said == "ImagePullFailed", 90)
+        owner = kube.get(Kind.OBJECT_STORE, namespace, "work")
+        assert "never-pushed" in condition(owner)["message"]
+    wait_for("it is healed", reason, lambda said: said == "Provisioned", 120)
+
+
+def end_state(kube: Kube, namespace: str) -> dict[str, Any]:
+    """What must be equal however often the operator was killed."""
+    state: dict[str, Any] = {}
+    for kind in Kind:
+        for owner in kube.list(kind, namespace):
+            status = owner.get("status", {})
+            state[f"{kind}/{owner['metadata']['name']}"] = {
+                "conditions": {c["type"]: c["status"] for c in status.get("conditions", [])},
+                "attempt": status.get("attempt"),
+                "failures": status.get("failures"),
+                "version": status.get("version"),
+                # The model card names its own bucket, so digests differ; what was learned does not.
+                "modelled": "digest" in status.get("model", {}),
+                "evaluation": status.get("evaluation"),
+                "finalizers": owner["metadata"].get("finalizers", []),
+            }
+    for child_kind in ("Job", "Deployment"):
+        children = kube.list(child_kind, namespace)
+        state[child_kind] = sorted(child["metadata"]["name"] for child in children)
+        assert all(child["metadata"].get("ownerReferences") for child in children)
+    return state
+
+
+def finished(kube: Kube, namespace: str) -> bool:
+    """Whether the small path has come to its end."""
+    serve = condition(kube.get(Kind.DEPLOYMENT, namespace, "serve"))
+    return serve.get("reason") == "ScaledToZero"
+
+
+def phase_of(kube: Kube, namespace: str) -> str:
+    """Where the path is, in words."""
+    said = []
+    for kind, name in (
+        (Kind.OBJECT_STORE, "work"),
+        (Kind.DATASET, "text"),
+        (Kind.TRAINING_JOB, "train"),
+        (Kind.DEPLOYMENT, "serve"),
+    ):
+        said.append(condition(kube.get(kind, namespace, name)).get("reason", "-"))
+    return " ".join(said)
+
+
+def test_an_operator_killed_twenty_times_ends_where_an_undisturbed_one_does(
+    kube: Kube, cluster: Cluster, tmp_path: Path
+) -> None:
+    calm, stormy = kube.namespace("calm"), kube.namespace("stormy")
+    for namespace in (calm, stormy):
+        copy_keys(cluster, namespace)
+    for manifest in small_path(calm, "calm-bucket"):
+        kube.apply(manifest)
+    wait_for("the calm path ends", lambda: finished(kube, calm), bool, 300)
+    since = datetime.now(UTC)
+    random_source = random.Random(SEED)
+    phases: Counter[str] = Counter()
+    with operator_outside(cluster, tmp_path) as operator:
+        manifests = small_path(stormy, "stormy-bucket")
+        for kill in range(KILLS):
+            if kill % 3 == 0 and manifests:
+                kube.apply(manifests.pop(0))
+            time.sleep(random_source.uniform(0.05, 4.0))
+            phases[phase_of(kube, stormy)] += 1
+            operator.kill()
+            operator.start()
+        for manifest in manifests:
+            kube.apply(manifest)
+        wait_for("the stormy path ends", lambda: finished(kube, stormy), bool, 300)
+        time.sleep(3)
+        assert end_state(kube, stormy) == end_state(kube, calm)
+    for phase, count in phases.items():
+        print(f"killed {count} times at: {phase}")
+    assert sum(phases.values()) == KILLS
+    created = Counter(
+        (r.resource, r.name)
+        for r in requests(cluster.audit_log)
+        if r.time >= since and r.namespace == stormy and r.code == 201 and r.verb == "patch"
+        and r.resource in ("jobs", "deployments")
+    )  # fmt: skip
+    assert created
+    assert max(created.values()) == 1, created
+
+
+def test_a_killed_trainer_resumes_from_its_last_checkpoint(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    *before, job, _ = small_path(namespace, "resumed-bucket")
+    job = changed(job, "hyperparameters", {"maxSteps": 1500, "learningRate": 0.002})
+    job = changed(job, "checkpoint", {"everySteps": 50})
+    for manifest in (*before, job):
+        kube.apply(manifest)
+
+    def status() -> Object:
+        found: Object = (kube.get(Kind.TRAINING_JOB, namespace, "train") or {}).get("status", {})
+        return found
+
+    seen = wait_for(
+        "a checkpoint while it trains",
+        status,
+        lambda s: s.get("phase") == "Running" and s.get("checkpoint"),
+        240,
+    )
+    (pod,) = kube.list("Pod", namespace, "app.kubernetes.io/component=train")
+    kube.delete("Pod", namespace, pod["metadata"]["name"])
+    wait_for("the second attempt", status, lambda s: s.get("attempt") == 2, 120)
+    resumed = wait_for(
+        "it trains again", status, lambda s: s.get("phase") in ("Running", "Succeeded"), 120
+    )
+    assert resumed["failures"] == 0
+    assert resumed["progress"]["step"] >= seen["checkpoint"]["step"]
+    done = wait_for("it ends", status, lambda s: s.get("phase") == "Succeeded", 600)
+    assert done["attempt"] == 2

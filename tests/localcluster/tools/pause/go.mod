@@ -1,0 +1,3 @@
+module llmcloud.dev/tests/localcluster/tools/pause
+
+go 1.26

@@ -1,0 +1,232 @@
+"""An ideal cluster: a dictionary of objects that does at once, and only, what a plan says.
+
+It keeps the API server's rules that plans must respect: a Job's specification never changes, a
+delete names a uid, no finalizer is added to an object that is being deleted, and fields that the
+schema does not know are dropped. Pods do nothing by themselves; tests draw their fates.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from llmcloud.api.contract import Progress
+from llmcloud.api.kinds import KINDS
+from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, Kind
+from llmcloud.cluster.execute import with_intent
+from llmcloud.plan.children import JobView, PodView, job_view, pod_view
+from llmcloud.plan.dataset import DatasetWorld, plan_dataset
+from llmcloud.plan.deployment import DeploymentWorld, engine_view, plan_deployment
+from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, from_timestamp, owner_from
+from llmcloud.plan.model import timestamp as written
+from llmcloud.plan.objectstore import StoreWorld, plan_object_store
+from llmcloud.plan.routes import RoutesWorld, plan_routes
+from llmcloud.plan.training import TrainingWorld, plan_training
+from llmcloud.scaling.decide import Load
+from tests.support import worlds
+
+Step = Callable[[], None]
+
+
+@dataclass
+class IdealCluster:
+    """One custom resource, what it refers to, its children and their pods."""
+
+    owner: Manifest
+    references: dict[tuple[Kind, str], Owner] = field(default_factory=dict)
+    children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    pods: dict[str, Manifest] = field(default_factory=dict)
+    progress: Progress | None = None
+    load: Load | None = None
+    gone: bool = False
+    made: list[str] = field(default_factory=list)
+    """Names of all Jobs ever made, in order."""
+    history: list[str] = field(default_factory=list)
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(f"{self.kind} after {self.history}")
+
+    def copy(self) -> "IdealCluster":
+        """An equal cluster that goes its own way."""
+        return replace(
+            self,
+            owner=copy.deepcopy(self.owner),
+            references=dict(self.references),
+            children=copy.deepcopy(self.children),
+            pods=copy.deepcopy(self.pods),
+            made=list(self.made),
+        )
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.owner["kind"])
+
+    def jobs(self) -> list[Manifest]:
+        """The Jobs in the order of their attempts."""
+        jobs = [child for (kind, _), child in self.children.items() if kind == "Job"]
+        return sorted(jobs, key=lambda job: int(job["metadata"]["labels"]["llmcloud.dev/attempt"]))
+
+    def active_jobs(self) -> list[Manifest]:
+        """The Jobs that have not ended."""
+        return [job for job in self.jobs() if not job.get("status")]
+
+    def state(self) -> dict[str, Any]:
+        """All that a converged cluster is compared by."""
+        return {
+            "gone": self.gone,
+            "status": self.owner["status"],
+            "finalizers": self.owner["metadata"].get("finalizers", []),
+            "children": self.children,
+            "pods": self.pods,
+        }
+
+    def plan(self, now: datetime) -> Plan:
+        """What the operator would do now."""
+        if self.gone:
+            return Plan()
+        owner = owner_from(copy.deepcopy(self.owner))
+        pods = [pod_view(raw) for raw in self.pods.values()]
+        jobs = tuple(job_view(raw, pods) for raw in self.jobs())
+        match self.kind:
+            case Kind.OBJECT_STORE:
+                deleted = self.owner["metadata"].get("deletionTimestamp")
+                since = from_timestamp(deleted) if deleted else None
+                return plan_object_store(StoreWorld(owner, jobs, now, since), worlds.DEFAULTS)
+            case Kind.DATASET:
+                stores = tuple((n, self._reference(Kind.OBJECT_STORE, n)) for n in ("work", "raw"))
+                world = DatasetWorld(owner, stores, jobs, now, self.progress)
+                return plan_dataset(world, worlds.DEFAULTS)
+            case Kind.TRAINING_JOB:
+                return plan_training(self._training(owner, jobs, pods, now), worlds.DEFAULTS)
+            case Kind.DEPLOYMENT:
+                return plan_deployment(self._deployment(owner, pods, now), worlds.DEFAULTS)
+
+    def _reference(self, kind: Kind, name: str) -> Owner | None:
+        return self.references.get((kind, name))
+
+    def _training(
+        self, owner: Owner, jobs: tuple[JobView, ...], pods: list[PodView], now: datetime
+    ) -> TrainingWorld:
+        stores = (("work", self._reference(Kind.OBJECT_STORE, "work")),)
+        dataset = self._reference(Kind.DATASET, "corpus")
+        if any(job.active for job in jobs):  # as observe.py: what runs needs no references
+            return TrainingWorld(owner, None, (), jobs, now, tuple(pods), self.progress)
+        return TrainingWorld(owner, dataset, stores, jobs, now, tuple(pods), self.progress)
+
+    def _deployment(self, owner: Owner, pods: list[PodView], now: datetime) -> DeploymentWorld:
+        engine = self.children.get(("Deployment", f"{owner.name}-engine"))
+        return DeploymentWorld(
+            owner,
+            self._reference(Kind.TRAINING_JOB, "train"),
+            self._reference(Kind.OBJECT_STORE, "work"),
+            engine_view(engine) if engine else None,
+            tuple(pods),
+            now,
+            self.load,
+        )
+
+    def steps(self, plan: Plan, now: datetime) -> list[Step]:
+        """The steps of the executor, in its order."""
+        if self.gone:
+            return []
+        steps: list[Step] = []
+        held = FINALIZER in self.owner["metadata"].get("finalizers", [])
+        if plan.finalizer and not held:
+            steps.append(self._hold)
+        steps += [partial(self._apply, manifest, now) for manifest in plan.applies]
+        steps += [partial(self._delete, ref, now) for ref in plan.deletes]
+        if not plan.finalizer and held:
+            steps.append(self._release)
+        if plan.status is not None:
+            steps.append(partial(self._write_status, plan.status))
+        return steps
+
+    def execute(self, plan: Plan, now: datetime, most: int | None = None) -> None:
+        """Do the plan, or only its first steps."""
+        for step in self.steps(plan, now)[:most]:
+            step()
+
+    def converge(self, now: datetime, looks: int = 6) -> Plan:
+        """Look and execute until nothing changes; the last plan."""
+        for _ in range(looks):
+            before = copy.deepcopy(self.state())
+            plan = self.plan(now)
+            self.execute(plan, now)
+            if self.state() == before:
+                return plan
+        raise AssertionError(f"not settled after {looks} looks: {self.owner['status']}")
+
+    def _hold(self) -> None:
+        meta = self.owner["metadata"]
+        assert "deletionTimestamp" not in meta, "no finalizer may be added to what is going"
+        meta["finalizers"] = [*meta.get("finalizers", []), FINALIZER]
+
+    def _release(self) -> None:
+        meta = self.owner["metadata"]
+        meta["finalizers"] = [f for f in meta["finalizers"] if f != FINALIZER]
+        self.collect()
+
+    def collect(self) -> None:
+        """The garbage collector: what is being deleted and held by nothing goes, with its own."""
+        meta = self.owner["metadata"]
+        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+            self.gone = True
+            self.children.clear()
+            self.pods.clear()
+
+    def _apply(self, manifest: Manifest, now: datetime) -> None:
+        intended = with_intent(manifest)
+        name = manifest["metadata"]["name"]
+        key = (manifest["kind"], name)
+        there = self.children.get(key)
+        if there is None:
+            meta = {"uid": f"uid-{name}", "creationTimestamp": written(now)}
+            self.children[key] = {**intended, "metadata": {**intended["metadata"], **meta}}
+            if manifest["kind"] == "Job":
+                self.made.append(name)
+            return
+        assert manifest["kind"] != "Job" or there["spec"] == manifest["spec"], "a Job was changed"
+        there["spec"] = intended["spec"]
+        there["metadata"] |= intended["metadata"]
+
+    def _delete(self, ref: ObjectRef, now: datetime) -> None:
+        there = self.children.get((ref.kind, ref.name))
+        if there is not None and there["metadata"]["uid"] == ref.uid:
+            self.lose(ref.kind, ref.name, now)
+
+    def lose(self, kind: str, name: str, now: datetime) -> None:
+        """A child goes; its pods are asked to stop."""
+        del self.children[(kind, name)]
+        for pod in self.pods.values():
+            if pod["metadata"]["labels"].get("batch.kubernetes.io/job-name") == name:
+                pod["metadata"]["deletionTimestamp"] = written(now)
+
+    def _write_status(self, status: Manifest) -> None:
+        model = KINDS[self.kind].status
+        pruned = model.model_validate(status).model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_unset=True
+        )
+        assert pruned == status, "the API server would drop members or nulls of the status"
+        self.owner["status"] = copy.deepcopy(status)
+
+
+def intents_hold(cluster: IdealCluster, plan: Plan) -> bool:
+    """Whether everything that the plan applies is there as intended."""
+    for manifest in plan.applies:
+        there = cluster.children.get((manifest["kind"], manifest["metadata"]["name"]))
+        wanted = with_intent(manifest)["metadata"]["annotations"][ANNOTATION_INTENT]
+        if there is None or there["metadata"]["annotations"].get(ANNOTATION_INTENT) != wanted:
+            return False
+    return True
+
+
+def plan_routes_of(clusters: list[IdealCluster]) -> Plan:
+    """The route table over several clusters' LLMDeployments."""
+    owners = tuple(owner_from(cluster.owner) for cluster in clusters if not cluster.gone)
+    pods = {
+        cluster.owner["metadata"]["uid"]: tuple(pod_view(raw) for raw in cluster.pods.values())
+        for cluster in clusters
+    }
+    return plan_routes(RoutesWorld("system", owners, pods))

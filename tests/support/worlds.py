@@ -1,0 +1,323 @@
+"""Builders of worlds: the smallest valid objects, children and pods, as an API server has them.
+
+Everything is a raw Kubernetes object first and goes through the product's own readers, so that a
+test of a decision also tests how the world is read.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from llmcloud.api.contract import (
+    DatasetResult,
+    MetricResult,
+    Outcome,
+    ProvisionResult,
+    Retry,
+    TrainingResult,
+)
+from llmcloud.api.names import (
+    ANNOTATION_RECIPE,
+    API_VERSION,
+    LABEL_ATTEMPT,
+    Condition,
+    Kind,
+    Reason,
+)
+from llmcloud.plan.children import (
+    ANNOTATION_DATASET_VERSION,
+    ANNOTATION_FAILURES,
+    ANNOTATION_RETRIES,
+    JobView,
+    PodView,
+    job_view,
+    pod_view,
+)
+from llmcloud.plan.model import Manifest, Owner, PodDefaults, owner_from, timestamp
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+DEFAULTS = PodDefaults(
+    operator_image="registry/operator:1",
+    data_image="registry/data:1",
+    runtime_image="registry/runtime:1",
+    version="1",
+    gateway_url="http://gateway",
+)
+VERSION_1 = "sha256:" + "1" * 64
+VERSION_2 = "sha256:" + "2" * 64
+MODEL_DIGEST = "sha256:" + "a" * 64
+
+STORE_SPEC: Manifest = {"provider": "aws", "bucket": "team-a", "create": True}
+DATASET_SPEC: Manifest = {
+    "type": "text",
+    "sources": [{"store": {"name": "raw", "path": "books/"}}],
+    "tokenizer": {"train": {"vocabularySize": 1000}},
+    "output": {"store": {"name": "work", "path": "corpus/"}},
+}
+TRAINING_SPEC: Manifest = {
+    "model": {
+        "architecture": {
+            "family": "llama", "hiddenSize": 64, "layers": 2, "heads": 4, "contextLength": 128,
+        }
+    },
+    "task": "causal-lm",
+    "method": "pretrain",
+    "datasets": [{"name": "corpus"}],
+    "hyperparameters": {"maxSteps": 100},
+    "output": {"store": {"name": "work", "path": "models/a/"}},
+}  # fmt: skip
+DEPLOYMENT_SPEC: Manifest = {"model": {"trainingJob": {"name": "train"}}}
+
+SPECS = {
+    Kind.OBJECT_STORE: STORE_SPEC,
+    Kind.DATASET: DATASET_SPEC,
+    Kind.TRAINING_JOB: TRAINING_SPEC,
+    Kind.DEPLOYMENT: DEPLOYMENT_SPEC,
+}
+
+
+def at(seconds: float) -> datetime:
+    """`seconds` after NOW."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def raw_owner(kind: Kind, name: str = "it", spec: Manifest | None = None) -> Manifest:
+    """A custom resource nobody has looked at yet; `spec` members replace the smallest valid."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": str(kind),
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": f"uid-{kind.lower()}-{name}",
+            "generation": 1,
+            "creationTimestamp": timestamp(NOW),
+        },
+        "spec": {**SPECS[kind], **(spec or {})},
+        "status": {},
+    }
+
+
+def make_owner(
+    kind: Kind,
+    name: str = "it",
+    *,
+    spec: Manifest | None = None,
+    status: Manifest | None = None,
+    **metadata: Any,
+) -> Owner:
+    """An owner; `metadata` members are the wire's (annotations, finalizers, generation...)."""
+    raw = raw_owner(kind, name, spec)
+    raw["metadata"] |= metadata
+    return owner_from({**raw, "status": status or {}})
+
+
+def condition(type_: str, status: str, reason: str = "Pending", message: str = "") -> Manifest:
+    """A condition of generation 1 that flipped at NOW."""
+    return {
+        "type": type_,
+        "status": status,
+        "observedGeneration": 1,
+        "lastTransitionTime": timestamp(NOW),
+        "reason": reason,
+        "message": message,
+    }
+
+
+def ready_store(name: str = "work") -> Owner:
+    """An ObjectStore that can be used."""
+    status = {"conditions": [condition(Condition.READY, "True", "Provisioned")]}
+    return make_owner(Kind.OBJECT_STORE, name, status=status)
+
+
+def ready_dataset(name: str = "corpus", version: str = VERSION_1) -> Owner:
+    """An LLMDataset with one version."""
+    status = {
+        "version": version,
+        "versions": [version],
+        "conditions": [condition(Condition.READY, "True", "Prepared")],
+    }
+    return make_owner(Kind.DATASET, name, status=status)
+
+
+def complete_training(name: str = "train") -> Owner:
+    """An LLMTrainingJob with a model."""
+    ended = [condition(c, "True", "Succeeded") for c in (Condition.READY, Condition.COMPLETE)]
+    model = {"url": "s3://team-a/models/a/model/", "path": "model/", "digest": MODEL_DIGEST}
+    return make_owner(
+        Kind.TRAINING_JOB, name, status={"attempt": 1, "model": model, "conditions": ended}
+    )
+
+
+def raw_job(
+    attempt: int = 1,
+    recipe: str = "r",
+    *,
+    retries: int = 0,
+    failures: int = 0,
+    version: str = "",
+    created: datetime = NOW,
+    image: str = "registry/runtime:1",
+) -> Manifest:
+    """A Job that has just been made."""
+    annotations = {
+        ANNOTATION_RECIPE: recipe,
+        ANNOTATION_RETRIES: str(retries),
+        ANNOTATION_FAILURES: str(failures),
+    }
+    if version:
+        annotations[ANNOTATION_DATASET_VERSION] = version
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": f"it-a{attempt}",
+            "namespace": "ns",
+            "uid": f"uid-job-a{attempt}",
+            "creationTimestamp": timestamp(created),
+            "labels": {LABEL_ATTEMPT: str(attempt)},
+            "annotations": annotations,
+        },
+        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+    }
+
+
+def end_job(raw: Manifest, moment: datetime = NOW, *, succeeded: bool, message: str = "") -> None:
+    """The Job controller's last word."""
+    raw["status"] = {
+        "conditions": [
+            {
+                "type": "Complete" if succeeded else "Failed",
+                "status": "True",
+                "lastTransitionTime": timestamp(moment),
+                "message": message,
+            }
+        ]
+    }
+
+
+def raw_pod(job: Manifest, phase: str = "Pending", **status: Any) -> Manifest:
+    """A pod of the job; `status` members are the wire's."""
+    meta = job["metadata"]
+    return {
+        "metadata": {
+            "name": f"{meta['name']}-0-x",
+            "namespace": meta["namespace"],
+            "uid": f"{meta['uid']}-pod",
+            "labels": {**meta["labels"], "batch.kubernetes.io/job-name": meta["name"]},
+        },
+        "status": {"phase": phase, **status},
+    }
+
+
+def ended(exit_code: int, reason: str = "", message: str = "") -> Manifest:
+    """Pod status members of a container that ended."""
+    state = {"exitCode": exit_code, "reason": reason, "message": message}
+    return {"containerStatuses": [{"name": "main", "state": {"terminated": state}}]}
+
+
+def waiting(reason: str, message: str = "") -> Manifest:
+    """Pod status members of a container that does not start."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"containerStatuses": [{"name": "main", "state": state}]}
+
+
+def unschedulable(message: str) -> Manifest:
+    """Pod status members of a pod that the scheduler cannot place."""
+    refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    return {"conditions": [{**refused, "message": message}]}
+
+
+def make_job(
+    attempt: int = 1,
+    recipe: str = "r",
+    *,
+    ended_at: datetime | None = None,
+    succeeded: bool = False,
+    deleting: bool = False,
+    pod: Manifest | None = None,
+    phase: str = "",
+    warnings: tuple[str, ...] = (),
+    **more: Any,
+) -> JobView:
+    """A Job as decisions see it. `phase` gives it a pod, whose status has the members `pod`."""
+    raw = raw_job(attempt, recipe, **more)
+    if ended_at is not None:
+        end_job(raw, ended_at, succeeded=succeeded)
+    if deleting:
+        raw["metadata"]["deletionTimestamp"] = timestamp(NOW)
+    pods = [make_pod(raw, phase, **(pod or {}))] if phase else []
+    return job_view(raw, pods, warnings)
+
+
+def make_pod(job: Manifest | None = None, phase: str = "Pending", **status: Any) -> PodView:
+    """A pod as decisions see it."""
+    return pod_view(raw_pod(job or raw_job(), phase, **status))
+
+
+def succeeded_job(outcome: Outcome, attempt: int = 1, recipe: str = "r", **more: Any) -> JobView:
+    """A Job whose pod ended with `outcome`."""
+    return make_job(
+        attempt, recipe, ended_at=NOW, succeeded=True, phase="Succeeded",
+        pod=ended(0, "Completed", outcome.model_dump_json(by_alias=True)), **more,
+    )  # fmt: skip
+
+
+def failed_job(
+    exit_code: int = 1, reason: str = "Error", message: str = "", attempt: int = 1,
+    recipe: str = "r", ended_at: datetime = NOW, **more: Any,
+) -> JobView:  # fmt: skip
+    """A Job whose pod ended badly."""
+    return make_job(
+        attempt, recipe, ended_at=ended_at, phase="Failed",
+        pod=ended(exit_code, reason, message), **more,
+    )  # fmt: skip
+
+
+def refusal(reason: Reason, retry: Retry, message: str = "It does not work: change it") -> Outcome:
+    """The outcome of a pod that says why it failed."""
+    return Outcome(succeeded=False, reason=reason, message=message, retry=retry)
+
+
+PROVISIONED = Outcome(
+    succeeded=True,
+    reason=Reason.PROVISIONED,
+    provision=ProvisionResult(
+        url="s3://team-a/", created=True, protections={"encrypted": True, "private": None}
+    ),
+)
+REMOVED = Outcome(succeeded=True, reason=Reason.SUCCEEDED, message="Removed")
+PREPARED = Outcome(
+    succeeded=True,
+    reason=Reason.PREPARED,
+    dataset=DatasetResult(
+        version=VERSION_1, tokenizer_digest=VERSION_2, documents=10, validation_documents=1,
+        tokens=5000, bytes=20000, shards=2, rejected={"empty": 1}, reused=False,
+    ),
+)  # fmt: skip
+
+
+def trained(*, passed: bool = True) -> Outcome:
+    """The outcome of training that came to its end."""
+    return Outcome(
+        succeeded=True,
+        reason=Reason.SUCCEEDED if passed else Reason.GATE_NOT_PASSED,
+        training=TrainingResult(
+            model_url="s3://team-a/models/a/model/", model_digest=MODEL_DIGEST,
+            model_path="model/", tokenizer_digest=VERSION_2, steps=100, passed=passed,
+            metrics=[MetricResult(name="perplexity", value=12.5, passed=passed)],
+            baselines=[MetricResult(name="unigram", value=99.0, passed=True)],
+            productive_seconds=60, startup_seconds=5, checkpoint_seconds=1,
+        ),
+    )  # fmt: skip
+
+
+def by_type(status: Manifest | None) -> dict[str, Manifest]:
+    """The conditions of a status by type."""
+    assert status is not None
+    return {c["type"]: c for c in status["conditions"]}
+
+
+def said(status: Manifest | None) -> tuple[str, str]:
+    """Status and reason of Ready."""
+    ready = by_type(status)["Ready"]
+    return ready["status"], ready["reason"]

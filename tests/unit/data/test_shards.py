@@ -1,0 +1,27 @@
+"""Packing: every token in order, whole sequences, bounded files."""
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmcloud_data.shards import pack
+
+piece = st.lists(st.integers(0, 2**32 - 1), max_size=40)
+streams = st.lists(piece, max_size=30)
+
+
+@given(streams, st.integers(1, 16), st.integers(1, 512))
+def test_shards_hold_the_stream_less_the_last_broken_sequence(
+    stream: list[list[int]], length: int, shard_bytes: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        shards = list(pack(stream, Path(folder), length, shard_bytes))
+        read = [np.fromfile(shard.file, dtype="<u4").tolist() for shard in shards]
+    tokens = list(itertools.chain(*stream))
+    assert list(itertools.chain(*read)) == tokens[: len(tokens) // length * length]
+    assert [len(ids) for ids in read] == [shard.sequences * length for shard in shards]
+    assert all(0 < len(ids) * 4 <= max(shard_bytes, length * 4) for ids in read)

@@ -1,0 +1,266 @@
+"""What may happen to a custom resource and its pods between two looks: drawn by the laws."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from llmcloud.api.contract import CheckpointStatus, Outcome, Progress, Retry
+from llmcloud.api.names import ANNOTATION_REFRESH, ANNOTATION_SKIP_CLEANUP, Kind, Reason
+from llmcloud.plan.model import Manifest, timestamp
+from llmcloud.scaling.decide import Load
+from tests.support import worlds
+from tests.support.ideal import IdealCluster
+
+Fate = Callable[[IdealCluster, datetime], None]
+
+SUCCESS = {
+    Kind.OBJECT_STORE: worlds.PROVISIONED,
+    Kind.DATASET: worlds.PREPARED,
+    Kind.TRAINING_JOB: worlds.trained(),
+}
+
+
+def _pod(phase: str, **status: Any) -> Fate:
+    """The active Job's pod gets this status."""
+
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        for job in cluster.active_jobs():
+            pod = worlds.raw_pod(job, phase, **status)
+            cluster.pods[pod["metadata"]["name"]] = pod
+
+    return happen
+
+
+def _end(phase: str, **status: Any) -> Fate:
+    """The active Job's pod ends, and so does the Job."""
+
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        for job in cluster.active_jobs():
+            _pod(phase, **status)(cluster, now)
+            worlds.end_job(job, now, succeeded=phase == "Succeeded")
+
+    return happen
+
+
+def _vanish(cluster: IdealCluster, now: datetime) -> None:
+    for job in cluster.active_jobs():
+        cluster.pods.clear()
+        worlds.end_job(job, now, succeeded=False, message="The node is gone")
+
+
+def _says(outcome: Outcome) -> Manifest:
+    return worlds.ended(0 if outcome.succeeded else 1, "", outcome.model_dump_json(by_alias=True))
+
+
+def _succeed(cluster: IdealCluster, now: datetime) -> None:
+    removing = cluster.kind is Kind.OBJECT_STORE and "deletionTimestamp" in _meta(cluster)
+    outcome = worlds.REMOVED if removing else SUCCESS[cluster.kind]
+    _end("Succeeded", **_says(outcome))(cluster, now)
+
+
+def _report(cluster: IdealCluster, now: datetime) -> None:
+    saved = CheckpointStatus(step=40, url="s3://c/40/", time=timestamp(now), bytes=9)
+    attempts = [int(j["metadata"]["labels"]["llmcloud.dev/attempt"]) for j in cluster.jobs()]
+    cluster.progress = Progress(
+        phase="Running", attempt=max(attempts, default=1), step=50, total_steps=100, percent=50,
+        loss=3.5, tokens_seen=1000, checkpoint=saved,
+    )  # fmt: skip
+
+
+def _silence(cluster: IdealCluster, _: datetime) -> None:
+    cluster.progress = None
+
+
+def _sweep(cluster: IdealCluster, _: datetime) -> None:
+    going = [n for n, pod in cluster.pods.items() if "deletionTimestamp" in pod["metadata"]]
+    for name in going:
+        del cluster.pods[name]
+
+
+def _lose_job(cluster: IdealCluster, now: datetime) -> None:
+    for job in cluster.jobs()[-1:]:
+        cluster.lose("Job", job["metadata"]["name"], now)
+
+
+def _meta(cluster: IdealCluster) -> Manifest:
+    meta: Manifest = cluster.owner["metadata"]
+    return meta
+
+
+def _spec(**members: Any) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        if cluster.owner["spec"] != {**cluster.owner["spec"], **members}:
+            cluster.owner["spec"] |= members
+            _meta(cluster)["generation"] += 1
+
+    return happen
+
+
+def _annotate(name: str) -> Fate:
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        _meta(cluster)["annotations"] = {name: timestamp(now)}
+
+    return happen
+
+
+def _remove(cluster: IdealCluster, now: datetime) -> None:
+    _meta(cluster).setdefault("deletionTimestamp", timestamp(now))
+    cluster.collect()
+
+
+def _remove_in_foreground(cluster: IdealCluster, now: datetime) -> None:
+    if "deletionTimestamp" not in _meta(cluster):
+        held = _meta(cluster).get("finalizers", [])
+        _meta(cluster)["finalizers"] = [*held, "foregroundDeletion"]
+    _remove(cluster, now)
+
+
+def _without(kind: Kind, name: str) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        cluster.references.pop((kind, name), None)
+
+    return happen
+
+
+def _unready(kind: Kind, name: str) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        cluster.references[(kind, name)] = worlds.make_owner(kind, name)
+
+    return happen
+
+
+def _everything(cluster: IdealCluster, _: datetime) -> None:
+    cluster.references |= references()
+
+
+def references() -> dict[tuple[Kind, str], Any]:
+    """All that the four kinds refer to, ready."""
+    owners = [
+        worlds.ready_store("work"),
+        worlds.ready_store("raw"),
+        worlds.ready_dataset(),
+        worlds.complete_training(),
+    ]
+    return {(owner.kind, owner.name): owner for owner in owners}
+
+
+def _newer_version(cluster: IdealCluster, _: datetime) -> None:
+    cluster.references[(Kind.DATASET, "corpus")] = worlds.ready_dataset(version=worlds.VERSION_2)
+
+
+def _load(in_flight: int, waiting: int, idle_seconds: float, peak: int) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        cluster.load = Load(in_flight, waiting, idle_seconds, peak, 4000.0)
+
+    return happen
+
+
+def _unobserved(cluster: IdealCluster, _: datetime) -> None:
+    cluster.load = None
+
+
+def _replicas_ready(cluster: IdealCluster, _: datetime) -> None:
+    for engine in cluster.children.values():
+        wanted = engine["spec"]["replicas"]
+        engine["status"] = {"readyReplicas": wanted}
+        cluster.pods = {f"e{n}": _engine_pod(n, ready=True) for n in range(wanted)}
+
+
+def _replica(**status: Any) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        cluster.pods["e0"] = _engine_pod(0, ready=False, **status)
+
+    return happen
+
+
+def _engine_pod(number: int, *, ready: bool, **status: Any) -> Manifest:
+    conditions = [{"type": "Ready", "status": "True"}] if ready else []
+    return {
+        "metadata": {"name": f"e{number}", "namespace": "ns", "uid": f"e{number}"},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions, **status},
+    }
+
+
+def _refuse_pods(cluster: IdealCluster, _: datetime) -> None:
+    for engine in cluster.children.values():
+        failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+        engine["status"] = {"conditions": [failure]}
+
+
+DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "message": "drained"}]}
+JOB_FATES: dict[str, Fate] = {
+    "pod pending": _pod("Pending"),
+    "pod unschedulable": _pod("Pending", **worlds.unschedulable("0/1 nodes: no cpu.")),
+    "image missing": _pod("Pending", **worlds.waiting("ImagePullBackOff", "not found")),
+    "pod running": _pod("Running", podIP="10.0.0.2"),
+    "succeeds": _succeed,
+    "out of memory": _end("Failed", **worlds.ended(137, "OOMKilled")),
+    "crashes": _end("Failed", **worlds.ended(1, "Error", "Traceback")),
+    "evicted": _end("Failed", reason="Evicted", message="low on memory", **DISRUPTED),
+    "cannot": _end("Failed", **_says(worlds.refusal(Reason.SOURCE_EMPTY, Retry.NEVER))),
+    "store down": _end(
+        "Failed", **_says(worlds.refusal(Reason.STORE_UNREACHABLE, Retry.ENVIRONMENT))
+    ),
+    "vanishes": _vanish,
+    "succeeds without a word": _end("Succeeded"),
+    "job is lost": _lose_job,
+    "old pods go": _sweep,
+    "reports": _report,
+    "is silent": _silence,
+    "deleted": _remove,
+    "deleted in the foreground": _remove_in_foreground,
+}
+REFERENCE_FATES: dict[str, Fate] = {
+    "everything ready": _everything,
+    "store missing": _without(Kind.OBJECT_STORE, "work"),
+    "store unready": _unready(Kind.OBJECT_STORE, "work"),
+}
+FATES: dict[Kind, dict[str, Fate]] = {
+    Kind.OBJECT_STORE: {
+        **JOB_FATES,
+        "other keys": _spec(credentials={"secretRef": {"name": "new-keys"}}),
+        "to be deleted with it": _spec(reclaimPolicy="Delete"),
+        "to be kept": _spec(reclaimPolicy="Retain"),
+        "refreshed": _annotate(ANNOTATION_REFRESH),
+        "let go": _annotate(ANNOTATION_SKIP_CLEANUP),
+        "invalid": _spec(bucket="X"),
+    },
+    Kind.DATASET: {
+        **JOB_FATES,
+        **REFERENCE_FATES,
+        "other split": _spec(prepare={"split": {"validationFraction": 0.25}}),
+        "first split": _spec(prepare={"split": {"validationFraction": 0.01}}),
+        "refreshed": _annotate(ANNOTATION_REFRESH),
+        "invalid": _spec(sequenceLength=1),
+    },
+    Kind.TRAINING_JOB: {
+        **JOB_FATES,
+        **REFERENCE_FATES,
+        "dataset missing": _without(Kind.DATASET, "corpus"),
+        "dataset unready": _unready(Kind.DATASET, "corpus"),
+        "newer version": _newer_version,
+        "misses its gate": _end("Succeeded", **_says(worlds.trained(passed=False))),
+        "suspended": _spec(suspend=True),
+        "resumed": _spec(suspend=False),
+        "no more retries": _spec(backoffLimit=0),
+    },
+    Kind.DEPLOYMENT: {
+        **REFERENCE_FATES,
+        "job missing": _without(Kind.TRAINING_JOB, "train"),
+        "job unready": _unready(Kind.TRAINING_JOB, "train"),
+        "one request": _load(0, 1, 0.0, 1),
+        "many requests": _load(30, 40, 0.0, 70),
+        "fewer requests": _load(10, 0, 0.0, 20),
+        "silence": _load(0, 0, 5000.0, 0),
+        "no samples": _unobserved,
+        "replicas ready": _replicas_ready,
+        "replica starts": _replica(),
+        "replica out of memory": _replica(**worlds.ended(137, "OOMKilled")),
+        "pods refused": _refuse_pods,
+        "by hand": _spec(replicas=3, scaling={"mode": "External"}),
+        "by load": _spec(scaling={"minReplicas": 1, "maxReplicas": 4}),
+        "from a store": _spec(model={"store": {"name": "work", "path": "models/b/"}}),
+        "deleted": _remove,
+        "invalid": _spec(engine={"name": "unheard-of"}),
+    },
+}

@@ -1,0 +1,198 @@
+"""Which attempt runs, waits, is tried again, or is given up."""
+
+import json
+
+import pytest
+
+from llmcloud.api.contract import Retry
+from llmcloud.api.names import Reason
+from llmcloud.plan.attempts import (
+    RETRY_MOST_SECONDS,
+    State,
+    decide_attempt,
+    next_attempt,
+    retry_delay_seconds,
+)
+from llmcloud.plan.children import JobView
+from llmcloud.plan.failures import cause
+from tests.support.worlds import (
+    NOW,
+    PROVISIONED,
+    at,
+    ended,
+    failed_job,
+    make_job,
+    refusal,
+    succeeded_job,
+    unschedulable,
+    waiting,
+)
+
+NEVER = refusal(Reason.SOURCE_EMPTY, Retry.NEVER).model_dump_json(by_alias=True)
+STORE_DOWN = refusal(Reason.STORE_UNREACHABLE, Retry.ENVIRONMENT).model_dump_json(by_alias=True)
+GOOD = PROVISIONED.model_dump_json(by_alias=True)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "recorded", "state", "number"),
+    [
+        pytest.param((), 0, State.START, 1, id="without a job the first attempt starts"),
+        pytest.param((), 4, State.START, 5, id="a number that the status has seen is not reused"),
+        pytest.param(
+            (make_job(3, deleting=True),), 0, State.START, 4,
+            id="a job that is being deleted does not count but keeps its number",
+        ),
+        pytest.param(
+            (make_job(1, "old"),), 1, State.START, 2, id="another recipe is another attempt"
+        ),
+        pytest.param((make_job(1),), 1, State.WAITING, 1, id="a job without a pod waits"),
+        pytest.param(
+            (make_job(1, phase="Pending"),), 1, State.WAITING, 1,
+            id="a job with a pending pod waits",
+        ),
+        pytest.param(
+            (make_job(2, phase="Running"),), 1, State.RUNNING, 2, id="a job with a running pod runs"
+        ),
+        pytest.param(
+            (succeeded_job(PROVISIONED),), 1, State.SUCCEEDED, 1,
+            id="a job that succeeded with an outcome succeeded",
+        ),
+        pytest.param(
+            (make_job(1, ended_at=NOW, succeeded=True),), 1, State.RETRY, 1,
+            id="a job that succeeded without an outcome is tried again",
+        ),
+        pytest.param(
+            (failed_job(137, "OOMKilled"),), 1, State.RETRY, 1, id="a failed job is tried again"
+        ),
+        pytest.param(
+            (failed_job(64, message=NEVER),), 1, State.FAILED, 1,
+            id="a failure that would come again is final",
+        ),
+        pytest.param(
+            (failed_job(1, message=GOOD),), 1, State.RETRY, 1,
+            id="a failed job is not believed its success",
+        ),
+    ],
+)  # fmt: skip
+def test_the_attempt_that_should_exist(
+    jobs: tuple[JobView, ...], recorded: int, state: State, number: int
+) -> None:
+    decided = decide_attempt(jobs, "r", NOW, recorded=recorded)
+    assert (decided.state, decided.number) == (state, number)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state", "number", "wait"),
+    [
+        pytest.param(0, State.RETRY, 1, 40.0, id="at once the whole delay is waited"),
+        pytest.param(39, State.RETRY, 1, 1.0, id="a second before the end a second is waited"),
+        pytest.param(40, State.START, 2, None, id="after the delay the next attempt starts"),
+    ],
+)
+def test_a_retry_waits_for_its_delay(
+    seconds: float, state: State, number: int, wait: float | None
+) -> None:
+    decided = decide_attempt((failed_job(retries=2),), "r", at(seconds), recorded=1)
+    assert (decided.state, decided.number, decided.wait_seconds) == (state, number, wait)
+
+
+def test_the_next_attempt_carries_its_retries_and_failures_and_no_problem() -> None:
+    old = failed_job(retries=2, failures=1)
+    decided = decide_attempt((old,), "r", at(1000), recorded=1, backoff_limit=3)
+    assert (decided.retries, decided.failures, decided.problem) == (3, 2, None)
+    assert decided.obsolete == (old,)
+
+
+@pytest.mark.parametrize(
+    ("job", "limit", "state", "failures"),
+    [
+        pytest.param(
+            failed_job(failures=2), 3, State.RETRY, 3,
+            id="the third of three allowed is tried again",
+        ),
+        pytest.param(
+            failed_job(failures=3), 3, State.FAILED, 4, id="the fourth of three allowed is final"
+        ),
+        pytest.param(failed_job(), 0, State.FAILED, 1, id="with no retries the first is final"),
+        pytest.param(
+            failed_job(failures=9), None, State.RETRY, 10, id="without a limit there is no last one"
+        ),
+        pytest.param(
+            failed_job(message=STORE_DOWN, failures=3), 3, State.RETRY, 3,
+            id="what the environment did does not count",
+        ),
+        pytest.param(
+            failed_job(143, "Error"), 0, State.RETRY, 0, id="an interruption does not count"
+        ),
+    ],
+)  # fmt: skip
+def test_only_the_users_failures_count(
+    job: JobView, limit: int | None, state: State, failures: int
+) -> None:
+    decided = decide_attempt((job,), "r", NOW, recorded=1, backoff_limit=limit)
+    assert (decided.state, decided.failures) == (state, failures)
+
+
+def test_failures_survive_the_loss_of_their_job() -> None:
+    decided = decide_attempt((), "r", NOW, recorded=3, recorded_failures=2, backoff_limit=3)
+    assert (decided.state, decided.number, decided.failures) == (State.START, 4, 2)
+
+
+def test_all_but_the_latest_job_are_obsolete() -> None:
+    first, second = make_job(1), make_job(2)
+    decided = decide_attempt((second, first), "r", NOW, recorded=2)
+    assert (decided.number, decided.obsolete) == (2, (first,))
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        pytest.param(make_job(), None, id="nothing is known of a fresh job"),
+        pytest.param(
+            make_job(warnings=("exceeded quota: cpu",)), Reason.POD_REFUSED, id="a refused pod"
+        ),
+        pytest.param(
+            make_job(phase="Pending", pod=unschedulable("0/1 nodes.")), Reason.UNSCHEDULABLE,
+            id="an unschedulable pod",
+        ),
+        pytest.param(
+            make_job(phase="Pending", pod=waiting("ErrImagePull", "no such image")),
+            Reason.IMAGE_PULL_FAILED, id="an image that cannot be pulled",
+        ),
+        pytest.param(
+            make_job(phase="Running", pod=ended(0)), None, id="a running pod has no obstacle"
+        ),
+    ],
+)  # fmt: skip
+def test_what_keeps_an_attempt_from_running(job: JobView, reason: Reason | None) -> None:
+    decided = decide_attempt((job,), "r", NOW, recorded=1)
+    assert (decided.problem.reason if decided.problem else None) == reason
+
+
+def test_the_delay_doubles_up_to_its_cap() -> None:
+    delays = [retry_delay_seconds(retries) for retries in range(7)]
+    assert delays == [10, 20, 40, 80, 160, 300, 300]
+    assert retry_delay_seconds(10**6) == RETRY_MOST_SECONDS
+
+
+def test_work_that_succeeded_is_done_again_under_a_new_number() -> None:
+    jobs = (make_job(7, deleting=True), succeeded_job(PROVISIONED, 2))
+    done = decide_attempt(jobs, "r", NOW, recorded=5)
+    again = next_attempt(done, jobs, recorded=5)
+    assert (again.state, again.number, again.retries) == (State.START, 8, 0)
+    assert again.obsolete == (jobs[1],)
+
+
+def test_a_message_that_is_no_outcome_is_not_one() -> None:
+    job = failed_job(1, message=json.dumps({"succeeded": False, "reason": "Unheard-of"}))
+    assert cause(job).reason is Reason.CRASHED
+
+
+def test_a_job_that_cannot_start_is_given_up_for_one_with_the_corrected_image() -> None:
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    job = make_job(1, "r", phase="Pending", pod=waiting, image="registry/mistyped:1")
+    same = decide_attempt((job,), "r", NOW, recorded=1, image="registry/mistyped:1")
+    assert (same.state, same.number) == (State.WAITING, 1)
+    corrected = decide_attempt((job,), "r", NOW, recorded=1, image="registry/right:1")
+    assert (corrected.state, corrected.number) == (State.START, 2)
+    assert corrected.obsolete == (job,)

@@ -1,0 +1,229 @@
+"""ObjectStore: provision, probe, heal, and clean up what is ours."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from llmcloud.api.contract import Retry
+from llmcloud.api.names import (
+    ANNOTATION_RECIPE,
+    ANNOTATION_REFRESH,
+    ANNOTATION_SKIP_CLEANUP,
+    FINALIZER,
+    Kind,
+    Reason,
+)
+from llmcloud.plan.children import JobView
+from llmcloud.plan.model import Manifest, Plan, timestamp
+from llmcloud.plan.objectstore import CLEANUP_DEADLINE_SECONDS, StoreWorld, plan_object_store
+from tests.support.worlds import (
+    DEFAULTS,
+    NOW,
+    PROVISIONED,
+    REMOVED,
+    at,
+    by_type,
+    condition,
+    failed_job,
+    make_job,
+    make_owner,
+    refusal,
+    said,
+    succeeded_job,
+    unschedulable,
+)
+
+DELETE = {"reclaimPolicy": "Delete"}
+
+
+def plan(
+    *jobs: JobView,
+    spec: Manifest | None = None,
+    status: Manifest | None = None,
+    now: datetime = NOW,
+    deleted: datetime | None = None,
+    **metadata: Any,
+) -> Plan:
+    if deleted is not None:
+        metadata["deletionTimestamp"] = timestamp(deleted)
+    owner = make_owner(Kind.OBJECT_STORE, spec=spec, status=status, **metadata)
+    return plan_object_store(StoreWorld(owner, jobs, now, deleted), DEFAULTS)
+
+
+def recipe_of(planned: Plan) -> str:
+    (job,) = planned.applies
+    recipe: str = job["metadata"]["annotations"][ANNOTATION_RECIPE]
+    return recipe
+
+
+def task_of(planned: Plan) -> Manifest:
+    (job,) = planned.applies
+    (variable,) = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    task: Manifest = json.loads(variable["value"])
+    return task
+
+
+RECIPE = recipe_of(plan())
+GOOD = plan(succeeded_job(PROVISIONED, recipe=RECIPE)).status or {}
+
+
+def test_a_new_store_gets_a_job_that_provisions_it() -> None:
+    planned = plan()
+    assert said(planned.status) == ("False", "Starting")
+    assert planned.applies[0]["metadata"]["name"] == "it-store-a1"
+    assert task_of(planned)["kind"] == "provision"
+    assert not planned.finalizer
+
+
+def test_a_provisioned_store_is_ready_and_looked_at_again_later() -> None:
+    planned = plan(succeeded_job(PROVISIONED, recipe=RECIPE), now=at(600))
+    assert said(planned.status) == ("True", "Provisioned")
+    assert planned.applies == ()
+    assert planned.requeue_seconds == DEFAULTS.store_check_seconds - 600
+
+
+def test_a_protection_that_the_store_cannot_give_is_absent() -> None:
+    assert GOOD["protections"] == {"encrypted": True}
+    assert GOOD["provisioned"] is True
+
+
+def test_a_probe_leaves_a_good_store_ready() -> None:
+    job = succeeded_job(PROVISIONED, recipe=RECIPE)
+    planned = plan(job, status=GOOD, now=at(DEFAULTS.store_check_seconds))
+    assert planned.applies[0]["metadata"]["name"] == "it-store-a2"
+    assert planned.deletes == (job.ref,)
+    assert said(planned.status) == ("True", "Provisioned")
+    assert planned.status is not None
+    assert planned.status["provisioned"] is True
+
+
+def test_a_probe_that_cannot_be_scheduled_does_not_make_a_good_store_bad() -> None:
+    stuck = make_job(2, RECIPE, phase="Pending", pod=unschedulable("0/1 nodes."))
+    assert said(plan(stuck, status={**GOOD, "attempt": 2}).status) == ("True", "Provisioned")
+
+
+def test_a_probe_that_fails_does() -> None:
+    words = refusal(Reason.CREDENTIALS_REFUSED, Retry.USER).model_dump_json()
+    planned = plan(failed_job(message=words, attempt=2, recipe=RECIPE), status=GOOD)
+    assert said(planned.status) == ("False", "CredentialsRefused")
+    assert by_type(planned.status)["Stalled"]["status"] == "True"
+    assert planned.status is not None
+    assert planned.status["provisioned"] is False
+    assert planned.requeue_seconds == 10.0
+
+
+def test_a_store_out_of_reach_is_not_stalled() -> None:
+    words = refusal(Reason.STORE_UNREACHABLE, Retry.ENVIRONMENT).model_dump_json()
+    planned = plan(failed_job(message=words, recipe=RECIPE))
+    assert said(planned.status) == ("False", "StoreUnreachable")
+    assert by_type(planned.status)["Stalled"]["status"] == "False"
+
+
+def test_a_good_store_whose_job_is_lost_is_probed_anew() -> None:
+    planned = plan(status=GOOD)
+    assert planned.applies[0]["metadata"]["name"] == "it-store-a2"
+    assert said(planned.status) == ("True", "Provisioned")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            {"spec": {"credentials": {"secretRef": {"name": "new"}}}}, id="other credentials"
+        ),
+        pytest.param({"spec": {"serviceAccountName": "data"}}, id="another service account"),
+        pytest.param({"annotations": {ANNOTATION_REFRESH: "now"}}, id="a wish to look again"),
+    ],
+)
+def test_a_store_is_provisioned_anew_for(change: dict[str, Any]) -> None:
+    job = succeeded_job(PROVISIONED, recipe=RECIPE)
+    planned = plan(job, status=GOOD, **change)
+    assert planned.applies[0]["metadata"]["name"] == "it-store-a2"
+    assert planned.deletes == (job.ref,)
+    assert said(planned.status) == ("False", "Starting")
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        pytest.param({}, False, id="data that stays needs no finalizer"),
+        pytest.param({"spec": DELETE}, True, id="a bucket to be removed needs one"),
+        pytest.param(
+            {"spec": DELETE, "annotations": {ANNOTATION_SKIP_CLEANUP: "true"}}, False,
+            id="the annotation lets go",
+        ),
+        pytest.param(
+            {"spec": {**DELETE, "bucket": "X"}, "finalizers": [FINALIZER]}, True,
+            id="an invalid store keeps what it has",
+        ),
+    ],
+)  # fmt: skip
+def test_the_finalizer(change: dict[str, Any], held: bool) -> None:
+    assert plan(**change).finalizer is held
+
+
+def test_an_invalid_store_says_which_field() -> None:
+    planned = plan(spec={"bucket": "X"})
+    ready = by_type(planned.status)["Ready"]
+    assert (ready["reason"], ready["status"]) == ("SpecInvalid", "False")
+    assert ready["message"].startswith("spec.bucket: ")
+
+
+class TestDeletion:
+    def going(self, *jobs: JobView, seconds: float = 0, **more: Any) -> Plan:
+        more = {"spec": DELETE, "finalizers": [FINALIZER], **more}
+        return plan(*jobs, deleted=NOW, now=at(seconds), **more)
+
+    def test_the_bucket_goes_first(self) -> None:
+        planned = self.going(succeeded_job(PROVISIONED, recipe=RECIPE))
+        assert task_of(planned)["kind"] == "delete-store"
+        assert planned.finalizer
+        assert said(planned.status) == ("False", "Deleting")
+
+    def test_then_the_object(self) -> None:
+        recipe = recipe_of(self.going())
+        planned = self.going(succeeded_job(REMOVED, 2, recipe))
+        assert (planned.finalizer, planned.applies, planned.status) == (False, (), None)
+
+    def test_a_failure_tells_how_to_let_go(self) -> None:
+        words = refusal(Reason.BUCKET_NOT_OWNED, Retry.NEVER, "Not ours.").model_dump_json()
+        recipe = recipe_of(self.going())
+        planned = self.going(failed_job(message=words, recipe=recipe), seconds=5)
+        assert planned.finalizer
+        assert said(planned.status) == ("False", "CleanupFailed")
+        message = by_type(planned.status)["Ready"]["message"]
+        assert "Not ours." in message
+        assert ANNOTATION_SKIP_CLEANUP in message
+
+    def test_the_deadline_lets_go(self) -> None:
+        assert not self.going(seconds=CLEANUP_DEADLINE_SECONDS).finalizer
+        assert self.going(seconds=CLEANUP_DEADLINE_SECONDS - 1).requeue_seconds == 1.0
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"spec": {}}, id="the data is to be kept"),
+            pytest.param({"annotations": {ANNOTATION_SKIP_CLEANUP: ""}}, id="the user lets go"),
+            pytest.param(
+                {"finalizers": ["foregroundDeletion"]}, id="nothing was created under a finalizer"
+            ),
+            pytest.param({"spec": {**DELETE, "bucket": "X"}}, id="nobody knows which bucket"),
+        ],
+    )
+    def test_nothing_is_removed_if(self, change: dict[str, Any]) -> None:
+        planned = self.going(**change)
+        assert (planned.finalizer, planned.applies) == (False, ())
+
+    def test_a_status_that_counts_down_is_not_written(self) -> None:
+        words = refusal(Reason.BUCKET_NOT_OWNED, Retry.NEVER, "Not ours.").model_dump_json()
+        job = failed_job(message=words, recipe=recipe_of(self.going()))
+        first = self.going(job, seconds=5)
+        assert self.going(job, seconds=90, status=first.status).status == first.status
+
+
+def test_conditions_of_an_older_generation_are_not_ready() -> None:
+    status = {**GOOD, "conditions": [condition("Ready", "True", "Provisioned", "Fine")]}
+    planned = plan(succeeded_job(PROVISIONED, recipe=RECIPE), status=status, generation=2)
+    assert by_type(planned.status)["Ready"]["observedGeneration"] == 2
