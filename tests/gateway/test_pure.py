@@ -95,16 +95,19 @@ def test_a_replica_that_was_tried_comes_last_but_is_better_than_none() -> None:
     assert one.take({first}) is first
 
 
-def test_an_ejected_replica_gets_nothing_until_its_time_is_over() -> None:
-    clock = Clock()
-    one = live("a:1", clock=clock)
+async def test_an_ejected_replica_gets_nothing_until_its_last_ejection_is_over() -> None:
+    one = live("a:1")
     replica = one.take()
     assert replica is not None
     one.eject(replica)
+    one.eject(replica)
     one.release(replica)
     assert one.take() is None
-    clock.now += Limits().ejection_seconds
-    assert one.take() is replica
+    waiting = one.wait(first=False)
+    one.readmit(replica)
+    assert not waiting.done()
+    one.readmit(replica)
+    assert waiting.result() is replica
 
 
 def test_replicas_that_stay_in_the_table_keep_their_load() -> None:

@@ -201,7 +201,7 @@ class Call:
     def _eject(self, replica: Replica) -> None:
         self.live.eject(replica)
         loop = asyncio.get_running_loop()
-        loop.call_later(self.limits.ejection_seconds, self.live.serve_waiting)
+        loop.call_later(self.limits.ejection_seconds, self.live.readmit, replica)
 
     async def _held(self, *, first: bool) -> Replica:
         """Waits for a place. A stream hears a comment now and then, which commits it to a 200."""

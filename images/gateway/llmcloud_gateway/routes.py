@@ -22,13 +22,14 @@ _turns = count()
 class Replica:
     """One endpoint of a route. It outlives its place in the table while requests are on it."""
 
-    __slots__ = ("ejected_until", "endpoint", "in_flight", "last_turn", "pool")
+    __slots__ = ("ejections", "endpoint", "in_flight", "last_turn", "pool")
 
     def __init__(self, endpoint: str, limits: Limits) -> None:
         self.endpoint = endpoint
         self.pool = Pool(endpoint, limits.connect_seconds, limits.engine_idle_seconds)
         self.in_flight = 0
-        self.ejected_until = 0.0
+        self.ejections = 0
+        """How many ejections are not over yet; with any, it gets no requests."""
         self.last_turn = 0
 
 
@@ -75,12 +76,11 @@ class LiveRoute:
         return None if self._waiting else self._take_free(tried)
 
     def _take_free(self, tried: Collection[Replica] = ()) -> Replica | None:
-        now = self._clock()
         cap = self.route.in_flight_per_replica
         best: Replica | None = None
         best_load = (False, 0, 0)
         for replica in self._replicas.values():
-            if replica.in_flight >= cap or replica.ejected_until > now:
+            if replica.in_flight >= cap or replica.ejections:
                 continue
             load = (replica in tried, replica.in_flight, replica.last_turn)
             if best is None or load < best_load:
@@ -99,8 +99,13 @@ class LiveRoute:
         self.serve_waiting()
 
     def eject(self, replica: Replica) -> None:
-        """Gives `replica` no requests for a while. Call `serve_waiting` when that is over."""
-        replica.ejected_until = self._clock() + self._limits.ejection_seconds
+        """Gives `replica` no requests until `readmit` has been called as often."""
+        replica.ejections += 1
+
+    def readmit(self, replica: Replica) -> None:
+        """Ends one ejection of `replica`."""
+        replica.ejections -= 1
+        self.serve_waiting()
 
     # The queue
 
