@@ -29,6 +29,8 @@ CHILDREN: Final = (
     ("apps", "v1", "deployments"),
 )
 _ROUTED: Final = frozenset({"engine"})
+CHILD_SECONDS: Final = 0.5
+"""A new child makes several events at once: they are one look, after those at new objects."""
 
 
 class Hints:
@@ -85,7 +87,8 @@ class Hints:
         labels = meta.get("labels") or {}
         if LABEL_OWNER_KIND in labels and LABEL_OWNER_NAME in labels:
             self._queue.wake(
-                Key(labels[LABEL_OWNER_KIND], meta["namespace"], labels[LABEL_OWNER_NAME])
+                Key(labels[LABEL_OWNER_KIND], meta["namespace"], labels[LABEL_OWNER_NAME]),
+                CHILD_SECONDS,
             )
         if labels.get(LABEL_COMPONENT) in _ROUTED:
             self._queue.wake(self.routes)

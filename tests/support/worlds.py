@@ -215,10 +215,11 @@ def ended(exit_code: int, reason: str = "", message: str = "") -> Manifest:
     return {"containerStatuses": [{"name": "main", "state": {"terminated": state}}]}
 
 
-def waiting(reason: str, message: str = "") -> Manifest:
-    """Pod status members of a container that does not start."""
+def waiting(reason: str, message: str = "", since: datetime = NOW) -> Manifest:
+    """Pod status members of a container that does not start on the node it got."""
     state = {"waiting": {"reason": reason, "message": message}}
-    return {"containerStatuses": [{"name": "main", "state": state}]}
+    bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp(since)}
+    return {"containerStatuses": [{"name": "main", "state": state}], "conditions": [bound]}
 
 
 def unschedulable(message: str) -> Manifest:

@@ -56,6 +56,7 @@ class PodView:
     deleting: bool
     attempt: int
     job: str
+    scheduled: datetime | None = None
     reason: str = ""
     message: str = ""
     unschedulable: str = ""
@@ -153,6 +154,9 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         deleting="deletionTimestamp" in meta,
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         job=labels.get("batch.kubernetes.io/job-name", ""),
+        scheduled=from_timestamp(scheduled["lastTransitionTime"])
+        if scheduled.get("status") == "True"
+        else None,
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         unschedulable=scheduled.get("message", "")

@@ -1,7 +1,8 @@
 """When to look again at a Job whose pods do not run yet.
 
 Pods and Jobs wake their owner by themselves. Refusals (quota, Pod Security) and failed mounts
-show only in events, which nobody watches: they are looked for at growing intervals.
+show only in events, which nobody watches: they are looked for at intervals that grow with the time
+since the Job was made or its pod got a node.
 """
 
 from datetime import datetime
@@ -20,18 +21,22 @@ def look_again_seconds(attempt: Attempt, now: datetime) -> float | None:
     job = attempt.job
     if attempt.state is not State.WAITING or job is None or not needs_events(job):
         return None
-    age = (now - job.created).total_seconds()
+    bound = [pod.scheduled for pod in job.pods if pod.scheduled is not None]
+    age = (now - max([job.created, *bound])).total_seconds()
     return min(max(age / 2, _SOONEST_SECONDS), _LATEST_SECONDS)
 
 
 def needs_events(job: JobView) -> bool:
-    """Whether only events can tell why the job has no running pod."""
+    """Whether only events can tell why the job has no running pod.
+
+    Of a pod without a node the scheduler speaks in the pod's own status.
+    """
     if not job.active:
         return False
     if not job.pods:
         return True
     return any(
-        pod.phase == "Pending" and not pod.unschedulable and _stuck_before_start(pod.waiting)
+        pod.phase == "Pending" and pod.scheduled and _stuck_before_start(pod.waiting)
         for pod in job.pods
     )
 

@@ -97,6 +97,13 @@ def test_how_a_pod_ended(status: dict[str, object], code: int | None) -> None:
             id="a container that is not made: perhaps a volume",
         ),
         pytest.param(
+            make_job(phase="Pending", pod=waiting("ContainerCreating", since=at(3590))), 5.0,
+            id="it got its node just now: what keeps it will show soon",
+        ),
+        pytest.param(
+            make_job(phase="Pending"), None, id="the scheduler has not looked at it yet",
+        ),
+        pytest.param(
             make_job(phase="Pending", pod=waiting("ErrImagePull")), None,
             id="the pod itself tells",
         ),
