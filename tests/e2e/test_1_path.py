@@ -9,6 +9,7 @@ from openai import OpenAI
 from llmcloud.api.names import Kind
 from tests.localcluster.cluster import Cluster
 from tests.support.conditions import wait_until
+from tests.support.deadlines import delete_and_time
 from tests.support.figures import figure
 from tests.support.install import apply_quickstart
 from tests.support.kube import Kube, Object, condition, status_of
@@ -136,7 +137,6 @@ def test_an_idle_deployment_goes_to_zero_and_scales_by_hand_in_mode_external(
         lambda o: status_of(o).get("readyReplicas") == 1,
         180,
     )
-    cluster.kubectl("scale", "llmdep/stdlib", "-n", NS, "--replicas=0")
 
 
 def test_kubectl_shows_and_explains(cluster: Cluster, trained: Object) -> None:
@@ -162,3 +162,9 @@ def test_a_second_job_with_the_same_output_and_recipe_is_complete_at_once(
     done = _ready(kube, Kind.TRAINING_JOB, "again", 120)
     figure("finished_result_adopted_in", time.monotonic() - started, "s")
     assert done["status"]["model"]["digest"] == trained["status"]["model"]["digest"]
+
+
+def test_a_deployment_is_deleted_with_its_replica(kube: Kube, trained: Object) -> None:
+    marked, gone = delete_and_time(kube, Kind.DEPLOYMENT, NS, "stdlib")
+    figure("LLMDeployment_Serving_deleted_children_marked_after", marked, "s", 2)
+    figure("LLMDeployment_Serving_deleted_children_gone_after", gone, "s", 325)

@@ -7,6 +7,8 @@ import pytest
 from llmcloud.api.names import Kind
 from tests.localcluster.cluster import Cluster
 from tests.support.conditions import wait_until
+from tests.support.deadlines import children, delete_and_time, seconds_since_shown
+from tests.support.figures import figure
 from tests.support.kube import Kube, Object, condition
 from tests.support.objects import changed, store
 from tests.support.paths import ENDPOINT, small_path
@@ -23,6 +25,9 @@ def told(
 ) -> str:
     """Wait until Ready is not True for `reason`; its message."""
     owner = wait_until(kube, kind, namespace, name, "reason", reason, seconds)
+    told_after = seconds_since_shown(kube, kind, namespace, name)
+    if told_after is not None:
+        figure(f"told_{reason}_after", told_after, "s", 10)
     assert condition(owner)["status"] == "False"
     return str(condition(owner)["message"])
 
@@ -124,8 +129,47 @@ def test_a_limit_range_is_told_in_its_own_words_and_healed(kube: Kube, namespace
     healed(kube, Kind.OBJECT_STORE, namespace, "work", 180)
 
 
+def deleted(kube: Kube, kind: Kind, namespace: str, name: str, grace_seconds: int) -> None:
+    """Delete an object under way; its children must go, and how soon is a figure."""
+    reason = condition(kube.get(kind, namespace, name)).get("reason")
+    marked, gone = delete_and_time(kube, kind, namespace, name)
+    figure(f"{kind}_{reason}_deleted_children_marked_after", marked, "s", 2)
+    figure(f"{kind}_{reason}_deleted_children_gone_after", gone, "s", max(30, grace_seconds + 10))
+
+
+def runs(kube: Kube, kind: Kind, namespace: str, name: str) -> None:
+    """Wait until a pod of the object runs."""
+    wait_for(
+        f"a pod of {kind} {name} runs",
+        lambda: children(kube, kind, namespace, name),
+        lambda found: any(c.get("status", {}).get("phase") == "Running" for c in found),
+        60,
+    )
+
+
+def test_deletion_at_any_stage_leaves_no_child(kube: Kube, namespace: str) -> None:
+    samples, work, text, job, _ = small_path(namespace, "deleted-bucket")
+    kube.apply(work)
+    wait_for(
+        "it is being provisioned",
+        lambda: children(kube, Kind.OBJECT_STORE, namespace, "work"),
+        bool,
+        30,
+    )
+    deleted(kube, Kind.OBJECT_STORE, namespace, "work", 30)
+    for manifest in (samples, work, text):
+        kube.apply(manifest)
+    runs(kube, Kind.DATASET, namespace, "text")
+    deleted(kube, Kind.DATASET, namespace, "text", 30)
+    kube.apply(text)
+    healed(kube, Kind.DATASET, namespace, "text")
+    kube.apply(job)
+    wait_for("it starts", lambda: children(kube, Kind.TRAINING_JOB, namespace, "train"), bool, 30)
+    deleted(kube, Kind.TRAINING_JOB, namespace, "train", 90)
+
+
 def test_deletion_while_training_leaves_no_pod_and_keeps_the_data(
-    kube: Kube, cluster: Cluster, namespace: str, prepared: Object
+    kube: Kube, namespace: str, prepared: Object
 ) -> None:
     job = changed(prepared, "hyperparameters", {"maxSteps": 100000})
     kube.apply(changed(job, "checkpoint", {"everySteps": 20, "graceSeconds": 10}))
@@ -135,9 +179,7 @@ def test_deletion_while_training_leaves_no_pod_and_keeps_the_data(
         lambda o: (o or {}).get("status", {}).get("checkpoint"),
         120,
     )
-    kube.delete(Kind.TRAINING_JOB, namespace, "train")
-    labels = "llmcloud.dev/owner-kind=LLMTrainingJob"
-    wait_for("no pod of it", lambda: kube.list("Pod", namespace, labels), lambda pods: not pods, 60)
+    deleted(kube, Kind.TRAINING_JOB, namespace, "train", 10)
     done = changed(job, "hyperparameters", {"maxSteps": 60})
     done["metadata"]["name"] = "train-again"
     done["spec"]["output"]["store"]["path"] = "train-again/"

@@ -1,10 +1,12 @@
 """What a pod answers while it works: /progress (JSON), /healthz, /metrics (Prometheus).
 
-One request at a time, no bodies read, short timeouts: the server must never be what a pod spends
+No bodies read, short timeouts: the server must never be what a pod spends
 its time or memory on.
 """
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -22,14 +24,7 @@ class Report:
 
     def __init__(self, progress: Progress, port: int) -> None:
         self._progress = progress
-        report = self
-
-        class Handler(_Handler):
-            @property
-            def progress(self) -> Progress:
-                return report._progress
-
-        self._server = ThreadingHTTPServer(("", port), Handler)
+        self._server = ThreadingHTTPServer(("", port), partial(_Handler, lambda: self._progress))
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self._thread = threading.Thread(
@@ -67,19 +62,17 @@ def metrics_text(progress: Progress) -> str:
 class _Handler(BaseHTTPRequestHandler):
     timeout = REQUEST_TIMEOUT_SECONDS
 
-    @property
-    def progress(self) -> Progress:
-        raise NotImplementedError
+    def __init__(self, tell: Callable[[], Progress], *connection: Any) -> None:
+        self._tell = tell
+        super().__init__(*connection)
 
     def do_GET(self) -> None:
         match self.path:
             case "/progress":
-                body = self.progress.model_dump_json(by_alias=True, exclude_none=True)
+                body = self._tell().model_dump_json(by_alias=True, exclude_none=True)
                 self._answer(HTTPStatus.OK, "application/json", body)
             case "/metrics":
-                self._answer(
-                    HTTPStatus.OK, "text/plain; version=0.0.4", metrics_text(self.progress)
-                )
+                self._answer(HTTPStatus.OK, "text/plain; version=0.0.4", metrics_text(self._tell()))
             case "/healthz":
                 self._answer(HTTPStatus.OK, "text/plain", "ok\n")
             case _:
