@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> int:
         for name, command in CHECKS:
             check(name, command)
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--durations=25", "tests", *arguments], cwd=ROOT, check=False
+            [sys.executable, "-m", "pytest", "-q", "--durations=25", "tests", *arguments],
+            cwd=ROOT,
+            check=False,
         ).returncode
     finally:
         builder.terminate()

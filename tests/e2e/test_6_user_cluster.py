@@ -11,7 +11,7 @@ def test_make_install_takes_the_cluster_and_the_registry_that_it_is_given(
     images: dict[str, str],
 ) -> None:
     theirs = Cluster("theirs")
-    theirs.up()
+    theirs.up(nodes=2)
     try:
         environment = {
             **os.environ,
@@ -19,6 +19,9 @@ def test_make_install_takes_the_cluster_and_the_registry_that_it_is_given(
             "REGISTRY": theirs.registry,
         }
         subprocess.run(["make", "install"], cwd=ROOT, env=environment, check=True)
+        nodes = theirs.kubectl("get", "nodes", "-o", "name").split()
+        assert len(nodes) == 2
+        theirs.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
         deployments = theirs.kubectl("-n", NAMESPACE, "get", "deployments", "-o", "name").split()
         for deployment in ("operator", "gateway", "store"):
             assert f"deployment.apps/llmcloud-{deployment}" in deployments

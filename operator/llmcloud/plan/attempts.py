@@ -24,6 +24,7 @@ class State(Enum):
     WAITING = auto()
     """The Job exists; no pod runs yet."""
     RUNNING = auto()
+    """A pod has started, and the Job has not said yet how it ended."""
     SUCCEEDED = auto()
     RETRY = auto()
     """It failed; the next attempt follows after `wait_seconds`."""
@@ -79,12 +80,12 @@ def decide_attempt(
     obsolete = tuple(live[:-1])
     failures = max(latest.failures, recorded_failures)
     if latest.active:
-        running = any(pod.phase == "Running" for pod in latest.pods)
-        problem = None if running else obstacle(latest.pods, latest.warnings)
+        started = any(pod.phase != "Pending" for pod in latest.pods)
+        problem = None if started else obstacle(latest.pods, latest.warnings)
         if problem is not None and image is not None and latest.image != image:
             return Attempt(State.START, highest + 1, latest.retries, failures, obsolete=tuple(live))
         return Attempt(
-            State.RUNNING if running else State.WAITING,
+            State.RUNNING if started else State.WAITING,
             latest.attempt,
             latest.retries,
             failures,

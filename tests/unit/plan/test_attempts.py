@@ -54,6 +54,10 @@ GOOD = PROVISIONED.model_dump_json(by_alias=True)
             (make_job(2, phase="Running"),), 1, State.RUNNING, 2, id="a job with a running pod runs"
         ),
         pytest.param(
+            (make_job(2, phase="Succeeded"),), 1, State.RUNNING, 2,
+            id="a job whose pod has just ended runs until it says so itself",
+        ),
+        pytest.param(
             (succeeded_job(PROVISIONED),), 1, State.SUCCEEDED, 1,
             id="a job that succeeded with an outcome succeeded",
         ),
