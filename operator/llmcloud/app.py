@@ -50,6 +50,7 @@ async def run(settings: Settings) -> None:
             Recorder(client, identity()),
             settings.pod_defaults(version("llmcloud")),
             hints.wrote,
+            hints.applied,
         )
         sampler = Sampler(
             client,

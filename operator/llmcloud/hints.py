@@ -31,10 +31,11 @@ CHILDREN: Final = (
 _ROUTED: Final = frozenset({"engine"})
 CHILD_SECONDS: Final = 0.5
 """A new child makes several events at once: they are one look, after those at new objects."""
+_APPLIED_VERSIONS: Final = 4096
 
 
 class Hints:
-    """Wakes keys for events; skips events of this process' own status writes."""
+    """Wakes keys for events; skips events of this process' own writes."""
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class Hints:
         self._pulse = pulse
         self._watched_namespace = watched_namespace
         self._own_versions: dict[Key, str] = {}
+        self._applied: dict[str, None] = {}
+        """Resource versions of children, which no two writes share, the oldest first."""
         self.routes = Key(ROUTES, "", "")
 
     def _is_watched(self, namespace: str) -> bool:
@@ -55,9 +58,20 @@ class Hints:
         return self._watched_namespace in (None, namespace)
 
     def wrote(self, key: Key, resource_version: str) -> None:
-        """Remember an own write, whose event needs no second look at the object itself."""
+        """Remember an own write, whose event needs no second look at the object itself.
+
+        The event may come before the answer to the write.
+        """
         self._own_versions[key] = resource_version
+        self._queue.take_back(key, resource_version)
         self._wake_others(key)
+
+    def applied(self, key: Key, resource_version: str) -> None:
+        """Remember that a child of `key` was applied, whose event needs no look."""
+        self._queue.take_back(key, resource_version)
+        self._applied[resource_version] = None
+        if len(self._applied) > _APPLIED_VERSIONS:
+            del self._applied[next(iter(self._applied))]
 
     def _wake_others(self, key: Key) -> None:
         for referrer in self._references.referrers(key):
@@ -75,20 +89,21 @@ class Hints:
         if self._own_versions.get(key) == meta["resourceVersion"]:
             return
         self._own_versions.pop(key, None)
-        self._queue.wake(key)
+        self._queue.wake(key, cause=meta["resourceVersion"])
         self._wake_others(key)
 
     async def on_child(self, body: Mapping[str, Any], **_: object) -> None:
         """An event of a labelled child."""
         self._pulse.beat()
         meta = body["metadata"]
-        if not self._is_watched(meta["namespace"]):
+        if not self._is_watched(meta["namespace"]) or meta["resourceVersion"] in self._applied:
             return
         labels = meta.get("labels") or {}
         if LABEL_OWNER_KIND in labels and LABEL_OWNER_NAME in labels:
             self._queue.wake(
                 Key(labels[LABEL_OWNER_KIND], meta["namespace"], labels[LABEL_OWNER_NAME]),
                 CHILD_SECONDS,
+                cause=meta["resourceVersion"],
             )
         if labels.get(LABEL_COMPONENT) in _ROUTED:
             self._queue.wake(self.routes)
@@ -96,6 +111,19 @@ class Hints:
     async def on_lease(self, **_: object) -> None:
         """The leader's heartbeat, seen through a watch: proof that watches deliver."""
         self._pulse.beat_lease()
+
+
+class _NothingKept(kopf.DiffBaseStorage):
+    """Handlers of events compare nothing: kopf need not copy every object to compare it."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """There is nothing to store."""
 
 
 async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -129,4 +157,5 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.label_selectors["leases"] = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
     settings.networking.request_timeout = 30
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NothingKept()
     return settings

@@ -39,7 +39,7 @@ class Settings(_Settings):
     gateway_url: str = ""
     tolerations: list[dict[str, Any]] = []
     env: dict[str, str] = Field(default={}, description="Added to every pod: proxy, mirrors.")
-    workers: int = Field(default=8, ge=1, le=64)
+    workers: int = Field(default=32, ge=1, le=64)
     resync_seconds: int = Field(default=600, ge=10)
     store_check_seconds: int = Field(default=3600, ge=30)
     port: int = Field(default=9090, description="Of /metrics, /healthz and /readyz.")

@@ -29,7 +29,7 @@ def settled(kube: Kube, namespace: str, kind: str, count: int, reason: str) -> N
         end_all(kube, namespace)
         return sum(condition(o).get("reason") == reason for o in kube.list(kind, namespace))
 
-    wait_for(f"{count} {kind} are {reason}", look, lambda seen: seen == count, 180)
+    wait_for(f"{count} {kind} are {reason}", look, lambda seen: seen == count, 180, 2)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_many_new_jobs_each_get_their_job_with_few_calls(
             for job in kube.list("Job", crowd, labels)
         }
 
-    wait_for("every sound job has its Job", jobs, lambda seen: seen >= set(names) - broken, 180)
+    wait_for("every sound job has its Job", jobs, lambda seen: seen >= set(names) - broken, 180, 2)
     time.sleep(3)
     seen = [r for r in requests(api_cluster.audit_log) if r.time >= since - timedelta(seconds=1)]
     delays = start_delays(seen, names)

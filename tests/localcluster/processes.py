@@ -89,7 +89,7 @@ class ProcessFolder:
         pid = os.posix_spawn(
             program,
             words,
-            os.environ,
+            {"GOGC": "300", **os.environ},  # memory is there, cores are few
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),

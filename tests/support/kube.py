@@ -4,17 +4,20 @@ import base64
 import json
 import ssl
 import tempfile
+import time
+import weakref
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode
-from urllib.request import HTTPSHandler, Request, build_opener
+from urllib.parse import urlencode, urlsplit
 
 import yaml
 
 from llmcloud.api.names import API_VERSION, Kind
 
 Object = dict[str, Any]
+IDLE_SECONDS = 30.0
 
 PATHS = {
     "Namespace": "/api/v1/namespaces",
@@ -36,21 +39,27 @@ PATHS = {
 }
 
 
+def _close(idle: list[tuple[float, HTTPSConnection]]) -> None:
+    for _, connection in idle:
+        connection.close()
+
+
 class Kube:
-    """The administrator's view of one cluster."""
+    """The administrator's view of one cluster; its connections are used again."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.server: str = cluster["server"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        context = ssl.create_default_context(cadata=authority)
+        self._context = ssl.create_default_context(cadata=authority)
         with tempfile.NamedTemporaryFile() as pair:
             pair.write(base64.b64decode(user["client-certificate-data"]))
             pair.write(base64.b64decode(user["client-key-data"]))
             pair.flush()
-            context.load_cert_chain(pair.name)
-        self._opener = build_opener(HTTPSHandler(context=context))
+            self._context.load_cert_chain(pair.name)
+        self._idle: list[tuple[float, HTTPSConnection]] = []
+        weakref.finalize(self, _close, self._idle)
 
     def call(
         self,
@@ -61,16 +70,32 @@ class Kube:
         **query: str,
     ) -> Object:
         """One request. Raises HTTPError; its `reason` is the API server's message."""
-        url = self.server + path + (f"?{urlencode(query)}" if query else "")
+        target = path + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
-        request = Request(url, data=data, method=method, headers={"Content-Type": content_type})
+        connection = self._take()
         try:
-            with self._opener.open(request, timeout=30) as response:
-                result: Object = json.loads(response.read())
-                return result
-        except HTTPError as error:
-            message = json.loads(error.read() or b"{}").get("message", "")
-            raise HTTPError(url, error.code, message, error.headers, None) from None
+            connection.request(method, target, data, {"Content-Type": content_type})
+            response = connection.getresponse()
+            result: Object = json.loads(response.read() or b"{}")
+        except (OSError, HTTPException):
+            connection.close()  # it may hold half an answer
+            raise
+        self._idle.append((time.monotonic(), connection))
+        if response.status >= 400:
+            message = result.get("message", "")
+            raise HTTPError(self.server + target, response.status, message, response.headers, None)
+        return result
+
+    def _take(self) -> HTTPSConnection:
+        """An idle connection that the server cannot have closed yet, or a new one."""
+        while self._idle:
+            since, connection = self._idle.pop()
+            if time.monotonic() - since < IDLE_SECONDS:
+                return connection
+            connection.close()
+        server = urlsplit(self.server)
+        assert server.hostname is not None
+        return HTTPSConnection(server.hostname, server.port, timeout=30, context=self._context)
 
     def _path(self, kind: str, namespace: str, name: str = "") -> str:
         return PATHS[kind].format(ns=namespace) + (f"/{name}" if name else "")

@@ -8,7 +8,11 @@ T = TypeVar("T")
 
 
 def wait_for(
-    what: str, look: Callable[[], T], until: Callable[[T], object], seconds: float = 60.0
+    what: str,
+    look: Callable[[], T],
+    until: Callable[[T], object],
+    seconds: float = 60.0,
+    every_seconds: float = 0.25,
 ) -> T:
     """Look until `until` holds; the last look. Raises AssertionError naming it after `seconds`."""
     deadline = time.monotonic() + seconds
@@ -18,4 +22,4 @@ def wait_for(
             return seen
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}; last seen: {seen!r:.4000}")
-        time.sleep(0.25)
+        time.sleep(every_seconds)

@@ -156,9 +156,10 @@ def raw_job(
     failures: int = 0,
     version: str = "",
     created: datetime = NOW,
+    tried: datetime | None = NOW,
     image: str = "registry/runtime:1",
 ) -> Manifest:
-    """A Job that has just been made."""
+    """A Job that has just been made, and that the Job controller has looked at."""
     annotations = {
         ANNOTATION_RECIPE: recipe,
         ANNOTATION_RETRIES: str(retries),
@@ -178,6 +179,7 @@ def raw_job(
             "annotations": annotations,
         },
         "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+        "status": {"startTime": timestamp(tried)} if tried else {},
     }
 
 

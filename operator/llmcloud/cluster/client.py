@@ -16,7 +16,7 @@ from llmcloud.api.names import API_VERSION, Kind
 from llmcloud.plan.model import Manifest, ObjectRef
 
 REQUEST_SECONDS: Final = 10.0
-_CONNECTIONS: Final = 32
+_CONNECTIONS: Final = 48
 _PAGE: Final = 500
 
 _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
@@ -171,4 +171,13 @@ async def connect() -> AsyncIterator[Client]:
         await config.load_kube_config(client_configuration=configuration)
     configuration.connection_pool_maxsize = _CONNECTIONS
     async with ApiClient(configuration) as api:
-        yield Client(api)
+        library = api.rest_client.pool_manager
+        # The library's session would look into ~/.netrc for a proxy's password at every request.
+        api.rest_client.pool_manager = aiohttp.ClientSession(
+            connector=library.connector, connector_owner=False, trust_env=False
+        )
+        try:
+            yield Client(api)
+        finally:
+            await api.rest_client.pool_manager.close()
+            api.rest_client.pool_manager = library

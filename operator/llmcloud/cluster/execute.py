@@ -3,7 +3,7 @@
 Any prefix of these steps may be all that happens: the next plan begins where they ended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from llmcloud.api.base import digest
 from llmcloud.api.names import (
@@ -22,6 +22,12 @@ from llmcloud.plan.model import Manifest, Owner, Plan
 Intents = Mapping[tuple[str, str], str]
 """Intent hashes that children carry, by (kind, name)."""
 
+Applied = Callable[[str], None]
+"""Gets the resource version of every apply of a child: its event tells nothing new."""
+
+
+def _unheard(_: str) -> None: ...
+
 
 def with_intent(manifest: Manifest) -> Manifest:
     """The manifest with the hash of itself as an annotation."""
@@ -30,20 +36,28 @@ def with_intent(manifest: Manifest) -> Manifest:
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 
-async def apply_children(client: Client, plan: Plan, intents: Intents) -> None:
+async def apply_children(
+    client: Client, plan: Plan, intents: Intents, applied: Applied = _unheard
+) -> None:
     """Apply what is not there yet as intended, then delete what should not be."""
     for manifest in plan.applies:
         intended = with_intent(manifest)
         key = (manifest["kind"], manifest["metadata"]["name"])
         wanted = intended["metadata"]["annotations"][ANNOTATION_INTENT]
         if intents.get(key) != wanted:
-            await client.apply(intended, MANAGER_CHILDREN)
+            child = await client.apply(intended, MANAGER_CHILDREN)
+            applied(str(child["metadata"]["resourceVersion"]))
     for ref in plan.deletes:
         await client.delete(ref)
 
 
 async def execute(
-    client: Client, recorder: Recorder, owner: Owner, plan: Plan, intents: Intents
+    client: Client,
+    recorder: Recorder,
+    owner: Owner,
+    plan: Plan,
+    intents: Intents,
+    applied: Applied = _unheard,
 ) -> str:
     """Carry out `plan` for `owner`.
 
@@ -52,7 +66,7 @@ async def execute(
     """
     if plan.finalizer and FINALIZER not in owner.finalizers:
         await _set_finalizer(client, owner, present=True)
-    await apply_children(client, plan, intents)
+    await apply_children(client, plan, intents, applied)
     if not plan.finalizer and FINALIZER in owner.finalizers:
         await _set_finalizer(client, owner, present=False)
         if owner.deleting:

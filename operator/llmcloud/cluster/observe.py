@@ -30,6 +30,7 @@ from llmcloud.plan.deployment import (
     scaling_policy,
     served_name,
 )
+from llmcloud.plan.failures import obstacle
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.model import Manifest, Owner, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
@@ -141,18 +142,20 @@ class Observer:
         return DatasetWorld(owner, stores, jobs, datetime.now(UTC), progress), {}
 
     async def training_world(self, owner: Owner) -> tuple[TrainingWorld, Intents]:
-        """The World of an LLMTrainingJob; a finished one needs no look at anything else."""
+        """The World of an LLMTrainingJob.
+
+        A finished one needs no look at anything else, and one whose Job is under way with nothing
+        in its way needs none at what it refers to.
+        """
         now = datetime.now(UTC)
         spec = parse(LLMTrainingJobSpec, owner.spec)
         if is_final(owner) or isinstance(spec, str):
             return TrainingWorld(owner, None, (), (), now), {}
         jobs, pods = await self._jobs(owner)
         progress = await self._reports.progress(pods)
-        running = any(
-            job.active and not job.deleting and any(pod.phase == "Running" for pod in job.pods)
-            for job in jobs
-        )
-        if spec.suspend or running:
+        live = [job for job in jobs if not job.deleting]
+        under_way = live and live[-1].active and not obstacle(live[-1].pods, live[-1].warnings)
+        if spec.suspend or under_way:
             return TrainingWorld(owner, None, (), jobs, now, pods, progress), {}
         key = (owner.kind, owner.namespace, owner.name)
         references = [

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, Kind, Reason
@@ -36,6 +37,7 @@ class Reconciler:
     recorder: Recorder
     defaults: PodDefaults
     wrote: Callable[[Key, str], None]
+    applied: Callable[[Key, str], None]
 
     def __post_init__(self) -> None:
         self._table: dict[Kind, tuple[ObserveKind, PlanKind]] = {
@@ -59,7 +61,9 @@ class Reconciler:
         planned = plan(world, self.defaults)
         if isinstance(world, DeploymentWorld):
             self.observer.watch_load(world, scalable=bool(planned.applies))
-        version = await execute(self.client, self.recorder, owner, planned, intents)
+        version = await execute(
+            self.client, self.recorder, owner, planned, intents, partial(self.applied, key)
+        )
         if version:
             self.wrote(key, version)
         return planned.requeue_seconds

@@ -36,19 +36,31 @@ class WorkQueue:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _running: dict[Key, float] = field(default_factory=dict)
     _again: dict[Key, float] = field(default_factory=dict)
+    _causes: dict[Key, set[str]] = field(default_factory=dict)
     _failures: dict[Key, int] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def wake(self, key: Key, after_seconds: float = DEBOUNCE_SECONDS) -> None:
-        """Have `key` looked at after `after_seconds`, or earlier if it is due earlier."""
+    def wake(self, key: Key, after_seconds: float = DEBOUNCE_SECONDS, cause: str = "") -> None:
+        """Have `key` looked at after `after_seconds`, or earlier if it is due earlier.
+
+        `cause` is for `take_back`: a wake without one stays.
+        """
         due = time.monotonic() + after_seconds
         if key in self._running:
             self._again[key] = min(due, self._again.get(key, due))
+            self._causes.setdefault(key, set()).add(cause)
             return
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
             heapq.heappush(self._heap, (due, next(self._order), key))
             self._changed.set()
+
+    def take_back(self, key: Key, cause: str) -> None:
+        """Take a wake back that came while `key` is looked at, unless it had other causes too."""
+        causes = self._causes.get(key, set())
+        causes.discard(cause)
+        if key in self._again and not causes:
+            del self._again[key], self._causes[key]
 
     async def take(self) -> Key:
         """The next key that is due; the caller must call `done`."""
@@ -78,6 +90,7 @@ class WorkQueue:
         """Give `key` back; look again after `again_seconds`, or after a backoff if it failed."""
         del self._running[key]
         again = self._again.pop(key, None)
+        self._causes.pop(key, None)
         if failed:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = min(BACKOFF_SECONDS * 2.0 ** min(failures, 16), BACKOFF_MOST_SECONDS)

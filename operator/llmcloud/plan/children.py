@@ -68,7 +68,10 @@ class PodView:
 
 @dataclass(frozen=True)
 class JobView:
-    """A Job with its pods. `warnings`: messages of events that kept pods from being made."""
+    """A Job with its pods. `warnings`: messages of events that kept pods from being made.
+
+    `tried`: when the Job controller first made pods for it, or failed to.
+    """
 
     name: str
     namespace: str
@@ -79,6 +82,7 @@ class JobView:
     failures: int
     dataset_version: str
     created: datetime
+    tried: datetime | None
     deleting: bool
     succeeded: bool
     failed: bool
@@ -175,6 +179,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
     annotations = meta.get("annotations") or {}
     complete, failed = _condition(raw, "Complete"), _condition(raw, "Failed")
     ended = complete or failed
+    tried = (raw.get("status") or {}).get("startTime")
     containers = raw["spec"]["template"]["spec"]["containers"]
     return JobView(
         name=meta["name"],
@@ -186,6 +191,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         failures=_number(annotations.get(ANNOTATION_FAILURES)),
         dataset_version=annotations.get(ANNOTATION_DATASET_VERSION, ""),
         created=from_timestamp(meta["creationTimestamp"]),
+        tried=from_timestamp(tried) if tried else None,
         deleting="deletionTimestamp" in meta,
         succeeded=bool(complete),
         failed=bool(failed),

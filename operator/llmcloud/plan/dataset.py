@@ -140,7 +140,6 @@ def _plan_start(
         applies=(attempt_job(owner, ROLE, attempt, recipe, template),),
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, judgement, {**_previous(owner), "attempt": attempt.number}),
-        requeue_seconds=look_again_seconds(attempt, world.now),
     )
 
 

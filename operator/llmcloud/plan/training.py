@@ -157,7 +157,6 @@ def _plan_start(
         applies=(job,),
         deletes=obsolete,
         status=_status(world, judgement, "Starting", members),
-        requeue_seconds=look_again_seconds(attempt, world.now),
     )
 
 

@@ -54,6 +54,27 @@ async def test_keys_come_in_the_order_of_their_times() -> None:
     assert [await take(queue), await take(queue)] == [A, B]
 
 
+async def test_a_wake_during_work_is_taken_back_unless_it_had_other_causes() -> None:
+    queue = WorkQueue()
+    queue.wake(A)
+    await take(queue)
+    queue.wake(A, cause="own")
+    queue.take_back(A, "own")
+    queue.done(A)
+    await nothing(queue)
+    queue.wake(A)
+    await take(queue)
+    for cause in ("own", "other"):
+        queue.wake(A, cause=cause)
+    queue.take_back(A, "own")
+    queue.done(A)
+    assert await take(queue) == A
+    queue.wake(A)
+    queue.take_back(A, "own")
+    queue.done(A)
+    assert await take(queue) == A
+
+
 async def test_a_key_under_work_is_not_given_out_but_looked_at_again_after() -> None:
     queue = WorkQueue()
     queue.wake(A)

@@ -92,6 +92,7 @@ def test_how_a_pod_ended(status: dict[str, object], code: int | None) -> None:
     ("job", "seconds"),
     [
         pytest.param(make_job(), 30.0, id="no pod: only events can tell why"),
+        pytest.param(make_job(tried=None), None, id="no pod was tried yet: there are no events"),
         pytest.param(
             make_job(phase="Pending", pod=waiting("ContainerCreating")), 30.0,
             id="a container that is not made: perhaps a volume",
