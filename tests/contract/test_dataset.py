@@ -1,5 +1,6 @@
 """Dataset preparation end to end, by the pod's own command, on each server."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
@@ -24,6 +27,7 @@ from llmcloud.api.contract import (
     SourceTask,
     StoreLocation,
 )
+from llmcloud.api.dataset import Format, Prepare, Split
 from llmcloud.api.names import Reason
 from llmcloud.cloud.base import Store
 from llmcloud.cloud.errors import TaskError
@@ -34,11 +38,11 @@ from llmcloud_data.prepare import prepare_in
 
 RECIPE = "sha256:" + "1" * 64
 LENGTH = 32
-Prepare = Callable[[DatasetTask], tuple[int, Outcome]]
+Run = Callable[[DatasetTask], tuple[int, Outcome]]
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> Iterator[Prepare]:
+def prepare(tmp_path: Path) -> Iterator[Run]:
     """Prepares in this process; gives the exit code and the outcome that the pod would."""
     report = Report(Progress(attempt=0), port=0)
 
@@ -84,7 +88,7 @@ def dataset(location: StoreLocation, attempt: int = 1, **changes: object) -> Dat
         recipe=RECIPE,
         attempt=attempt,
         sources=[source],
-        validation_fraction=0.1,
+        prepare=Prepare(split=Split(validation_fraction=0.1)),
         tokenizer_algorithm="bpe",
         vocabulary_size=400,
         sequence_length_tokens=LENGTH,
@@ -107,7 +111,7 @@ def prepared(result: tuple[int, Outcome]) -> DatasetResult:
 
 
 def test_text_becomes_tokens_once_and_anew_when_a_source_changes(
-    store: Store, location: StoreLocation, prepare: Prepare, tmp_path: Path
+    store: Store, location: StoreLocation, prepare: Run, tmp_path: Path
 ) -> None:
     write_sources(store)
     first = prepared(prepare_as_a_pod(tmp_path, dataset(location)))
@@ -148,7 +152,7 @@ def _check_tokens(store: Store, manifest: DatasetManifest, folder: Path) -> None
 
 
 def test_two_preparations_of_the_same_input_make_the_same_bytes(
-    store: Store, location: StoreLocation, prepare: Prepare
+    store: Store, location: StoreLocation, prepare: Run
 ) -> None:
     write_sources(store)
     here = prepared(prepare(dataset(location)))
@@ -163,7 +167,7 @@ def test_two_preparations_of_the_same_input_make_the_same_bytes(
 
 
 def test_racing_attempts_adopt_one_manifest_and_leave_no_other_files(
-    store: Store, location: StoreLocation, prepare: Prepare
+    store: Store, location: StoreLocation, prepare: Run
 ) -> None:
     write_sources(store)
     with ThreadPoolExecutor(2) as executor:
@@ -177,7 +181,7 @@ def test_racing_attempts_adopt_one_manifest_and_leave_no_other_files(
 
 
 def test_a_version_with_a_missing_shard_is_not_reused(
-    store: Store, location: StoreLocation, prepare: Prepare
+    store: Store, location: StoreLocation, prepare: Run
 ) -> None:
     write_sources(store)
     first = prepared(prepare(dataset(location)))
@@ -190,7 +194,7 @@ def test_a_version_with_a_missing_shard_is_not_reused(
 
 
 def test_sources_without_documents_are_named(
-    store: Store, location: StoreLocation, prepare: Prepare
+    store: Store, location: StoreLocation, prepare: Run
 ) -> None:
     code, outcome = prepare(dataset(location))
     assert (code, outcome.reason) == (ExitCode.FAILED, Reason.SOURCE_EMPTY)
@@ -202,9 +206,36 @@ def test_sources_without_documents_are_named(
 
 
 def test_texts_shorter_than_a_sequence_are_refused_for_good(
-    store: Store, location: StoreLocation, prepare: Prepare
+    store: Store, location: StoreLocation, prepare: Run
 ) -> None:
     store.put("raw/short.py", b"x = 1\n")
     code, outcome = prepare(dataset(location))
     assert (code, outcome.retry) == (ExitCode.CONFIGURATION, Retry.NEVER)
     assert "spec.sequenceLength" in outcome.message
+
+
+def test_records_of_all_formats_become_one_corpus(
+    store: Store, location: StoreLocation, prepare: Run, tmp_path: Path
+) -> None:
+    """Keys as people have them; damage is counted, and what is whole is kept."""
+    texts = [f"def function_{number}(x):\n    return x + {number}\n" * 9 for number in range(40)]
+    lines = "".join(json.dumps({"body": text}) + "\n" for text in texts[:10]).encode()
+    store.put("raw/a/many lines.jsonl", lines + b'{"other": 1}\nbroken\n')
+    store.put("raw/b//\u00fcber.jsonl.gz", gzip.compress(lines.replace(b"function", b"method")))
+    store.put("raw/b/cut.jsonl.gz", gzip.compress(lines)[:40])
+    rows = "body\n" + "".join(f'"{text}"\n' for text in texts[10:20])
+    store.put("raw/c/rows.csv.zst", bytes(pa.compress(rows.encode(), "zstd", asbytes=True)))
+    pq.write_table(pa.table({"body": texts[20:30]}), tmp_path / "file")
+    store.put("raw/d/table.parquet", tmp_path / "file")
+    formats: dict[Format, str] = {"jsonl": "*.jsonl*", "csv": "*.csv*", "parquet": "*.parquet"}
+    sources = [
+        SourceTask(store=location, path="raw/", format=name, text_field="body", include=[glob])
+        for name, glob in formats.items()
+    ]
+    result = prepared(prepare(dataset(location, sources=sources)))
+    assert result.documents == 40
+    assert result.rejected == {"corrupt": 1, "invalidRecord": 1, "missingField": 1}
+    manifest = read(store, result.version)
+    assert [source.key for source in manifest.sources] == sorted(
+        info.path for info in store.list("raw/")
+    )

@@ -26,6 +26,7 @@ from llmcloud.api.contract import (
     Retry,
     StoreLocation,
 )
+from llmcloud.api.dataset import Prepare
 from llmcloud.api.names import Reason
 from tests.contract.servers import Server, free_port, write_keys
 
@@ -161,7 +162,7 @@ def _dataset_task() -> DatasetTask:
         recipe="r",
         attempt=7,
         sources=[],
-        validation_fraction=0,
+        prepare=Prepare(),
         tokenizer_algorithm="bpe",
         vocabulary_size=300,
         sequence_length_tokens=16,

@@ -1,89 +1,98 @@
-"""Documents: one file, one text. Which are rejected, which are held out, and their text in pieces.
+"""Documents: the records of all sources in one stream, and which of them are held out.
 
-Text is never whole in memory: it is read in pieces cut at line ends. A byte-order mark is
-dropped and line ends become newlines; that is how text is read here, not a reason to reject it.
+The order is that of (store, key, position in the object): the same sources give the same stream.
 """
 
+import hashlib
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from llmcloud_data.records import read_records
+from llmcloud_data.rejections import Rejection
 from llmcloud_data.sources import SourceFile
 
-PIECE_CHARACTERS: Final = 1024 * 1024
+LOGGED_REJECTIONS: Final = 100
+DIGEST: Final = np.dtype("S32")
 HASH_RANGE: Final = 1 << 64
+
+Digests = NDArray[np.bytes_]
+Mask = NDArray[np.bool_]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Documents in the order of their keys, and how many were left out for which reason."""
+class DocumentId:
+    """Which document: the record number `index` of an object, counted from 0."""
 
-    train: list[SourceFile]
-    validation: list[SourceFile]
-    rejected: dict[str, int]
+    store: str
+    key: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"store {self.store}, {self.key}, record {self.index}"
 
 
-def split(files: Iterable[SourceFile], validation_fraction: float) -> Split:
-    """Sort out what is no text, then hold out by document hash."""
-    rejected: Counter[str] = Counter()
-    kept = []
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text, not empty."""
+
+    id: DocumentId
+    text: str
+
+
+class Rejections:
+    """Counts documents that are left out, by reason, and logs which the first of them are."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, reason: Rejection, document: DocumentId) -> None:
+        self._counts[reason] += 1
+        if self._counts[reason] <= LOGGED_REJECTIONS:
+            log.info("Left out (%s): %s", reason, document)
+
+    def counts(self) -> dict[str, int]:
+        return dict(sorted(self._counts.items()))
+
+
+def read_documents(files: Iterable[SourceFile], rejections: Rejections) -> Iterator[Document]:
+    """The documents of all files in their order."""
     for source in files:
-        reason = rejection(source.file)
-        if reason is None:
-            kept.append(source)
-        else:
-            rejected[reason] += 1
-    hashes = held_out([source.entry.sha256 for source in kept], validation_fraction)
-    return Split(
-        train=[source for source in kept if source.entry.sha256 not in hashes],
-        validation=[source for source in kept if source.entry.sha256 in hashes],
-        rejected=dict(sorted(rejected.items())),
-    )
-
-
-def held_out(hashes: Sequence[str], fraction: float) -> frozenset[str]:
-    """The SHA-256 (hex) of the documents held out.
-
-    A document's fate depends on its own hash alone, so it stays where it was when others come or
-    go; copies stay together. Where the hashes held out none (or all) of at least two different
-    documents, the lowest hash is held out (or the highest is not).
-    """
-    different = sorted(set(hashes))
-    if fraction <= 0 or len(different) < 2:
-        return frozenset()
-    limit = fraction * HASH_RANGE
-    below = [value for value in different if int(value[:16], 16) < limit]
-    below = below or different[:1]
-    return frozenset(below if len(below) < len(different) else different[:-1])
-
-
-def rejection(file: Path) -> str | None:
-    """Why a file is no document: `invalidUtf8`, `empty`; None if it is one."""
-    empty = True
-    try:
-        for piece in pieces(file):
-            empty = empty and not piece.strip()
-    except UnicodeDecodeError:
-        return "invalidUtf8"
-    return "empty" if empty else None
-
-
-def pieces(file: Path) -> Iterator[str]:
-    """The text of a file in pieces of about PIECE_CHARACTERS, cut after a line end if one is there.
-
-    Raises UnicodeDecodeError.
-    """
-    rest = ""
-    with file.open(encoding="utf-8-sig", newline=None) as text:
-        while part := text.read(PIECE_CHARACTERS):
-            cut = part.rfind("\n") + 1
-            if cut:
-                yield rest + part[:cut]
-                rest = part[cut:]
+        records = read_records(source.file, source.format, source.text_field)
+        for index, record in enumerate(records):
+            identity = DocumentId(source.entry.store, source.entry.key, index)
+            if isinstance(record, Rejection):
+                rejections.add(record, identity)
             else:
-                yield rest + part
-                rest = ""
-    if rest:
-        yield rest
+                yield Document(identity, record)
+
+
+def text_digest(text: str) -> bytes:
+    """SHA-256 of a text whose runs of white space count as one space."""
+    return hashlib.sha256(" ".join(text.split()).encode()).digest()
+
+
+def held_out(digests: Digests, fraction: float) -> Mask:
+    """Which documents are held out, by their `text_digest`.
+
+    A document's fate depends on its own digest alone, so it stays where it was when others come
+    or go; copies stay together. Where that held out none (or all) of at least two different
+    documents, the lowest digest is held out (or the highest is not).
+    """
+    ordered = np.sort(digests)
+    if fraction <= 0 or not len(ordered) or ordered[0] == ordered[-1]:
+        return np.zeros(len(digests), dtype=np.bool_)
+    limit = DIGEST.type(int(fraction * HASH_RANGE).to_bytes(8))
+    below: Mask = digests < limit
+    if not below.any():
+        below = digests == ordered[0]
+    elif below.all():
+        below = digests != ordered[-1]
+    return below

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from llmcloud.api.contract import SourceEntry, SourceTask
+from llmcloud.api.dataset import Format
 from llmcloud.cloud.base import ObjectInfo, Store, open_store
 from llmcloud.cloud.errors import ConfigurationInvalid, ObjectChanged, SourceEmpty
 from llmcloud.cloud.parallel import in_parallel
@@ -19,10 +20,12 @@ OBJECTS_LIMIT: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """One object to read: `key` is relative to the store's prefix."""
+    """One object to read, and how its bytes become documents."""
 
     store: Store
     info: ObjectInfo
+    format: Format
+    text_field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class SourceFile:
 
     entry: SourceEntry
     file: Path
+    format: Format
+    text_field: str
 
 
 def matches(key: str, include: Iterable[str]) -> bool:
@@ -40,7 +45,8 @@ def matches(key: str, include: Iterable[str]) -> bool:
 
 
 def list_sources(sources: list[SourceTask]) -> list[SourceObject]:
-    """All objects of all sources, each once, in the order of (store, key).
+    """All objects of all sources, in the order of (store, key), each once: as the first source
+    that matches it says.
 
     Raises SourceEmpty where there is none, ConfigurationInvalid above `OBJECTS_LIMIT`.
     """
@@ -48,7 +54,8 @@ def list_sources(sources: list[SourceTask]) -> list[SourceObject]:
     for source in sources:
         store = open_store(source.store)
         for info in _matching(store, source):
-            found[source.store.name, info.path] = SourceObject(store, info)
+            item = SourceObject(store, info, source.format, source.text_field)
+            found.setdefault((source.store.name, info.path), item)
             if len(found) > OBJECTS_LIMIT:
                 raise ConfigurationInvalid(
                     f"The sources have more than {OBJECTS_LIMIT} objects; pack the texts into "
@@ -89,7 +96,7 @@ def read_sources(
             )
         name = item.store.location.name
         entry = SourceEntry(store=name, key=item.info.path, bytes=read_bytes, sha256=sha256)
-        return SourceFile(entry, file)
+        return SourceFile(entry, file, item.format, item.text_field)
 
     folder.mkdir(parents=True, exist_ok=True)
     files = []

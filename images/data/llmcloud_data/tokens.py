@@ -10,17 +10,16 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from llmcloud_data.documents import pieces
-
 END_OF_TEXT: Final = "<|endoftext|>"
 PADDING: Final = "<|pad|>"
 SAMPLE_CHARACTERS: Final = 256 * 1024 * 1024
 """The tokenizer is trained on at most this much text; memory grows with its different words."""
 
+PIECE_CHARACTERS: Final = 1024 * 1024
 BATCH_CHARACTERS: Final = 2 * 1024 * 1024
 
 
-def train(files: Iterable[Path], vocabulary_size: int) -> Tokenizer:
+def train(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
     """A tokenizer of at most `vocabulary_size` tokens; small texts give fewer.
 
     Sennrich et al. 2016 (BPE) on bytes, as in GPT-2; digits are single tokens, as in Llama.
@@ -40,7 +39,7 @@ def train(files: Iterable[Path], vocabulary_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_sample(files), trainer)
+    tokenizer.train_from_iterator(_sample(texts), trainer)
     return tokenizer
 
 
@@ -61,7 +60,7 @@ def save(tokenizer: Tokenizer, folder: Path, sequence_length_tokens: int) -> Non
     )
 
 
-def encode(tokenizer: Tokenizer, files: Iterable[Path]) -> Iterator[list[int]]:
+def encode(tokenizer: Tokenizer, documents: Iterable[str]) -> Iterator[list[int]]:
     """Token ids of the documents, in pieces, each document closed by the end of text.
 
     A special token's name in the text is text: nobody can forge an end of text. Batches are
@@ -69,7 +68,7 @@ def encode(tokenizer: Tokenizer, files: Iterable[Path]) -> Iterator[list[int]]:
     """
     tokenizer.encode_special_tokens = True
     end = [end_of_text_id(tokenizer)]
-    for batch in _batches(files):
+    for batch in _batches(documents):
         texts = [text for text in batch if text is not None]
         encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
         for text in batch:
@@ -82,12 +81,23 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
     return number
 
 
-def _batches(files: Iterable[Path]) -> Iterator[list[str | None]]:
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces of at most PIECE_CHARACTERS, cut after a line end if one is there."""
+    start = 0
+    while len(text) - start > PIECE_CHARACTERS:
+        limit = start + PIECE_CHARACTERS
+        cut = text.rfind("\n", start, limit) + 1 or limit
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str | None]]:
     """The pieces of all documents in order, None after each document's last."""
     batch: list[str | None] = []
     characters = 0
-    for file in files:
-        for piece in pieces(file):
+    for text in documents:
+        for piece in pieces(text):
             batch.append(piece)
             characters += len(piece)
             if characters >= BATCH_CHARACTERS:
@@ -97,10 +107,10 @@ def _batches(files: Iterable[Path]) -> Iterator[list[str | None]]:
     yield batch
 
 
-def _sample(files: Iterable[Path]) -> Iterator[str]:
+def _sample(texts: Iterable[str]) -> Iterator[str]:
     left = SAMPLE_CHARACTERS
-    for file in files:
-        for piece in pieces(file):
+    for text in texts:
+        for piece in pieces(text):
             yield piece[:left]
             left -= len(piece)
             if left <= 0:

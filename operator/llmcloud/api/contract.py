@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from llmcloud.api.base import ApiModel
+from llmcloud.api.dataset import Format, Prepare
 from llmcloud.api.names import Reason
 
 ENV_TASK: Final = "LLMCLOUD_TASK"
@@ -43,11 +44,8 @@ class ExitCode:
 
 
 class Retry(StrEnum):
-    """What an outcome asks of the operator.
-
-    `Never`: the same input fails again, wait for a new specification.
-    `User`: retry; counts against backoffLimit. `Environment`: retry, does not count.
-    """
+    """What an outcome asks of the operator: `Never`: wait for a new specification; `User`: retry,
+    counted against backoffLimit; `Environment`: retry, not counted."""
 
     NEVER = "Never"
     USER = "User"
@@ -89,7 +87,8 @@ class SourceTask(ApiModel):
 
     store: StoreLocation
     path: str
-    format: Literal["text", "code"]
+    format: Format
+    text_field: str = "text"
     include: list[str]
 
 
@@ -100,7 +99,7 @@ class DatasetTask(ApiModel):
     recipe: str
     attempt: int
     sources: list[SourceTask]
-    validation_fraction: float
+    prepare: Prepare
     tokenizer_algorithm: Literal["bpe"]
     vocabulary_size: int
     sequence_length_tokens: int

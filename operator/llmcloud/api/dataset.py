@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
@@ -13,17 +13,46 @@ from llmcloud.api.common import (
     Resources,
     Status,
     StoreReference,
+    rules,
 )
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Format = Literal["text", "code", "jsonl", "csv", "parquet"]
+
+
+class Fields(ApiModel):
+    """Which members of a record are read."""
+
+    text: str = Field(
+        default="text",
+        description="The member of a JSON line, or the column, that holds the text.",
+        min_length=1,
+        max_length=256,
+    )
 
 
 class Source(ApiModel):
     """Objects to read."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.fields) || !(self.format in ['text', 'code'])",
+                "fields names members of records: leave it out, or set format to jsonl, csv or "
+                "parquet",
+            )
+        )
+    )
+
     store: StoreReference = Field(description="The ObjectStore and the folder to read.")
-    format: Literal["text", "code"] = Field(
-        default="text", description="How an object's bytes become documents: one file, one text."
+    format: Format = Field(
+        default="text",
+        description="How an object's bytes become documents: text and code, one file, one text; "
+        "jsonl, csv (with a header) and parquet, one record, one text. All but parquet may be "
+        "compressed by gzip or zstd, which is seen from the bytes.",
+    )
+    fields: Fields | None = Field(
+        default=None, description="Which members of a record are read; absent: text."
     )
     include: list[Glob] = Field(
         default=["*"],

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from llmcloud.api.base import digest
 from llmcloud.api.contract import DatasetTask, Progress, SourceTask
-from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.dataset import Fields, LLMDatasetSpec
 from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.api.objectstore import ObjectStoreSpec
 from llmcloud.plan.attempts import Attempt, State, decide_attempt
@@ -110,11 +110,12 @@ def _plan_start(
                 store=stores[source.store.name].location,
                 path=source.store.path,
                 format=source.format,
+                text_field=(source.fields or Fields()).text,
                 include=source.include,
             )
             for source in spec.sources
         ],
-        validation_fraction=spec.prepare.split.validation_fraction,
+        prepare=spec.prepare,
         tokenizer_algorithm=spec.tokenizer.train.algorithm,
         vocabulary_size=spec.tokenizer.train.vocabulary_size,
         sequence_length_tokens=spec.sequence_length,

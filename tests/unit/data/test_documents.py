@@ -1,63 +1,61 @@
-"""Which files are documents, which are held out, and how their text is read."""
+"""Which documents are held out, how copies are known, and which objects are read."""
 
 import hashlib
-from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmcloud_data import documents
-from llmcloud_data.documents import held_out, pieces, rejection
+from llmcloud_data.documents import DIGEST, Digests, held_out, text_digest
 from llmcloud_data.sources import matches
+from llmcloud_data.spool import Spool
 
-hashes = st.lists(st.integers().map(lambda n: hashlib.sha256(str(n).encode()).hexdigest()))
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"text", None),
-        (b"\xef\xbb\xbftext\r\n", None),
-        (b"", "empty"),
-        (b"\xef\xbb\xbf", "empty"),
-        (b" \r\n\t", "empty"),
-        ("caf\u00e9".encode("latin-1"), "invalidUtf8"),
-        (b"x" * (documents.PIECE_CHARACTERS * 4) + b"\xff", "invalidUtf8"),
-    ],
-)
-def test_what_is_no_text_is_rejected(tmp_path: Path, content: bytes, reason: str | None) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(content)
-    assert rejection(file) == reason
+numbers = st.lists(st.integers())
 
 
-def test_pieces_are_bounded_cut_at_line_ends_and_lose_nothing(tmp_path: Path) -> None:
-    lines = [f"line {number} \u00e9" for number in range(300_000)]
-    file = tmp_path / "file"
-    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
-    found = list(pieces(file))
-    assert "".join(found) == "\n".join(lines)
-    assert all(piece.endswith("\n") for piece in found[:-1])
-    assert max(map(len, found)) <= 2 * documents.PIECE_CHARACTERS
+def digests_of(values: list[int]) -> Digests:
+    return np.array([hashlib.sha256(str(n).encode()).digest() for n in values], dtype=DIGEST)
 
 
-@given(hashes, st.floats(0, 0.5))
-def test_some_but_never_all_documents_are_held_out(values: list[str], fraction: float) -> None:
-    out = held_out(values, fraction)
-    different = set(values)
-    assert out <= different
-    if fraction > 0 and len(different) > 1:
-        assert 0 < len(out) < len(different)
+@given(numbers, st.floats(0, 0.5))
+def test_some_but_never_all_documents_are_held_out(values: list[int], fraction: float) -> None:
+    out = held_out(digests_of(values), fraction)
+    held = {value for value, is_out in zip(values, out, strict=True) if is_out}
+    kept = set(values) - held
+    assert held.isdisjoint(value for value, is_out in zip(values, out, strict=True) if not is_out)
+    if fraction > 0 and len(set(values)) > 1:
+        assert held
+        assert kept
     else:
-        assert not out
+        assert not held
 
 
 def test_about_the_fraction_is_held_out_and_stays_so_when_documents_come() -> None:
-    values = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(10_000)]
-    out = held_out(values, 0.1)
-    assert 900 < len(out) < 1100
-    assert held_out(values[:5000], 0.1) == out & set(values[:5000])
+    digests = digests_of(list(range(10_000)))
+    out = held_out(digests, 0.1)
+    assert 900 < out.sum() < 1100
+    assert (held_out(digests[:5000], 0.1) == out[:5000]).all()
+
+
+def test_texts_that_differ_in_white_space_alone_are_one() -> None:
+    assert text_digest("a  b\n\tc ") == text_digest("a b c")
+    assert text_digest("a b c") != text_digest("a B c")
+
+
+@given(texts=st.lists(st.text(), max_size=20))
+def test_a_spool_gives_back_every_text(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
+    file = tmp_path_factory.mktemp("spool") / "texts"
+    with Spool(file) as spool:
+        for number, text in enumerate(texts):
+            spool.append(text)
+            assert spool[number // 2] == texts[number // 2]
+        assert list(spool) == texts
+        assert len(spool) == len(texts)
+        assert spool.bytes == sum(len(text.encode()) for text in texts)
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

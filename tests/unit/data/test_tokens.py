@@ -18,7 +18,7 @@ TRAIN = """
 import sys, pathlib
 from llmcloud_data import tokens
 source, target = map(pathlib.Path, sys.argv[1:])
-tokens.save(tokens.train([source], 500), target, 64)
+tokens.save(tokens.train([source.read_text()], 500), target, 64)
 """
 
 
@@ -30,8 +30,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(source: Path) -> Tokenizer:
-    return tokens.train([source], 500)
+def tokenizer() -> Tokenizer:
+    return tokens.train([TEXT], 500)
 
 
 @given(text=st.text())
@@ -42,10 +42,9 @@ def test_any_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
 
 
-def test_a_document_ends_with_the_only_end_of_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    file = tmp_path / "forged"
-    file.write_text("before <|endoftext|> after <|pad|>", encoding="utf-8")
-    ids = list(itertools.chain(*tokens.encode(tokenizer, [file])))
+def test_a_document_ends_with_the_only_end_of_text(tokenizer: Tokenizer) -> None:
+    forged = "before <|endoftext|> after <|pad|>"
+    ids = list(itertools.chain(*tokens.encode(tokenizer, [forged])))
     end = tokens.end_of_text_id(tokenizer)
     assert ids.count(end) == 1
     assert ids[-1] == end
@@ -68,15 +67,18 @@ def test_training_in_another_process_gives_the_same_bytes(source: Path, tmp_path
     assert len(digests) == 1
 
 
-def test_documents_longer_than_a_batch_keep_their_order(
-    tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    files = []
-    for number, lines in enumerate((3, 300_000, 5)):
-        file = tmp_path / str(number)
-        file.write_text(f"document {number}\n" * lines, encoding="utf-8")
-        files.append(file)
-    ids = list(itertools.chain(*tokens.encode(tokenizer, files)))
-    *texts, rest = tokenizer.decode(ids, skip_special_tokens=False).split(tokens.END_OF_TEXT)
-    assert texts == [file.read_text(encoding="utf-8") for file in files]
+def test_documents_longer_than_a_batch_keep_their_order(tokenizer: Tokenizer) -> None:
+    texts = [f"document {number}\n" * lines for number, lines in enumerate((3, 300_000, 5))]
+    ids = list(itertools.chain(*tokens.encode(tokenizer, texts)))
+    *found, rest = tokenizer.decode(ids, skip_special_tokens=False).split(tokens.END_OF_TEXT)
+    assert found == texts
     assert rest == ""
+
+
+@pytest.mark.parametrize("line_end", ["\n", "-"], ids=["lines", "one line"])
+def test_pieces_are_bounded_cut_at_line_ends_and_lose_nothing(line_end: str) -> None:
+    text = "".join(f"line {number} \u00e9{line_end}" for number in range(200_000))
+    found = list(tokens.pieces(text))
+    assert "".join(found) == text
+    assert max(map(len, found)) <= tokens.PIECE_CHARACTERS
+    assert line_end == "-" or all(piece.endswith("\n") for piece in found)

@@ -1,0 +1,15 @@
+"""Why a document is left out."""
+
+from enum import StrEnum
+
+
+class Rejection(StrEnum):
+    """The keys of `status.rejected`."""
+
+    EMPTY = "empty"
+    INVALID_UTF8 = "invalidUtf8"
+    TOO_LARGE = "tooLarge"
+    CORRUPT = "corrupt"
+    INVALID_RECORD = "invalidRecord"
+    MISSING_FIELD = "missingField"
+    NOT_TEXT = "notText"
