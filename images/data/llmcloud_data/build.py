@@ -80,6 +80,7 @@ class Build:
             sequence_length_tokens=length,
             vocabulary_size=tokenizer.get_vocab_size(),
             end_of_text_id=tokens.end_of_text_id(tokenizer),
+            documents_read=corpus.read,
             rejected=corpus.rejected,
             tokenizer_digest=files_digest(tokenizer_files),
             tokenizer=[_below(prefix, entry) for entry in tokenizer_files],

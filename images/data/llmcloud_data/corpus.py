@@ -1,21 +1,27 @@
-"""The corpus: documents of all sources, prepared, and split in two."""
+"""The corpus: documents of all sources, cleaned, each text once, and split in two."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from llmcloud.api.dataset import Prepare
+from llmcloud_data.cleaning import normalised, unfit
 from llmcloud_data.documents import (
     DIGEST,
     Digests,
+    Document,
+    Mask,
     Rejections,
     held_out,
     read_documents,
     text_digest,
 )
+from llmcloud_data.duplicates import exact_duplicates
+from llmcloud_data.near_duplicates import NearDuplicates
+from llmcloud_data.rejections import Rejection
 from llmcloud_data.sources import SourceFile
 from llmcloud_data.spool import Spool
 
@@ -26,6 +32,7 @@ class Corpus:
 
     train: Spool
     validation: Spool
+    read: int
     rejected: dict[str, int]
 
 
@@ -35,27 +42,69 @@ def build_corpus(
 ) -> Iterator[Corpus]:
     """Read all files, removing each when it is read; `advance` hears of its bytes.
 
-    Disk holds the texts at most twice. Memory holds 48 bytes for each document.
+    Disk holds the texts at most twice. Memory holds 48 bytes for each document, and while near
+    duplicates are sought 24 more.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    rejections = Rejections()
+    documents = read_documents(_removed(files, advance), rejections)
     with Spool(folder / "train") as train, Spool(folder / "validation") as validation:
         with Spool(folder / "read") as texts:
-            digests, rejected = _read(files, texts, advance)
+            kept, digests = _kept(documents, steps, texts, folder, rejections)
             is_held_out = held_out(digests, steps.split.validation_fraction)
-            for number, text in enumerate(texts):
-                (validation if is_held_out[number] else train).append(text)
-        yield Corpus(train, validation, rejected)
+            for number, out in zip(kept, is_held_out, strict=True):
+                (validation if out else train).append(texts[number])
+        rejected = rejections.counts()
+        read = len(kept) + sum(rejected.values())
+        yield Corpus(train, validation, read, rejected)
 
 
-def _read(
-    files: Iterable[SourceFile], texts: Spool, advance: Callable[[int], None]
-) -> tuple[Digests, dict[str, int]]:
-    rejections = Rejections()
-    digests = bytearray()
-    for document in read_documents(_removed(files, advance), rejections):
-        texts.append(document.text)
-        digests += text_digest(document.text)
-    return np.frombuffer(digests, dtype=DIGEST), rejections.counts()
+def _kept(
+    documents: Iterable[Document],
+    steps: Prepare,
+    texts: Spool,
+    folder: Path,
+    rejections: Rejections,
+) -> tuple[list[int], Digests]:
+    """Put the documents that are fit into `texts`; the numbers of those to keep, and digests."""
+    near_step = steps.deduplicate.near if steps.deduplicate is not None else None
+    with ExitStack() as stack:
+        near = None
+        if near_step is not None:
+            near = NearDuplicates(folder, near_step.similarity_percent / 100)
+            stack.enter_context(near)
+        digests = bytearray()
+        for document in _fit(documents, steps, rejections):
+            texts.append(document.text)
+            digests += text_digest(document.text)
+            if near is not None:
+                near.add(document.text)
+        hashes: Digests = np.frombuffer(digests, dtype=DIGEST)
+        gone: Mask = np.zeros(len(texts), dtype=np.bool_)
+        if steps.deduplicate is not None and steps.deduplicate.exact:
+            gone = exact_duplicates(hashes)
+            rejections.add_copies(Rejection.DUPLICATE, int(gone.sum()))
+        if near is not None:
+            alike = near.duplicates(texts, gone)
+            rejections.add_copies(Rejection.NEAR_DUPLICATE, int(alike.sum()))
+            gone = gone | alike
+    return np.flatnonzero(~gone).tolist(), hashes[~gone]
+
+
+def _fit(
+    documents: Iterable[Document], steps: Prepare, rejections: Rejections
+) -> Iterator[Document]:
+    """The documents that cleaning leaves, each in its normal form."""
+    for document in documents:
+        if steps.clean is None:
+            yield document
+            continue
+        clean = document.with_text(normalised(document.text))
+        reason = unfit(clean.text, clean.format, steps.clean)
+        if reason is None:
+            yield clean
+        else:
+            rejections.add(reason, clean.id)
 
 
 def _removed(files: Iterable[SourceFile], advance: Callable[[int], None]) -> Iterator[SourceFile]:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmcloud.api.dataset import Format
 from llmcloud_data.records import read_records
 from llmcloud_data.rejections import Rejection
 from llmcloud_data.sources import SourceFile
@@ -44,7 +45,11 @@ class Document:
     """One text, not empty."""
 
     id: DocumentId
+    format: Format
     text: str
+
+    def with_text(self, text: str) -> "Document":
+        return Document(self.id, self.format, text)
 
 
 class Rejections:
@@ -57,6 +62,11 @@ class Rejections:
         self._counts[reason] += 1
         if self._counts[reason] <= LOGGED_REJECTIONS:
             log.info("Left out (%s): %s", reason, document)
+
+    def add_copies(self, reason: Rejection, count: int) -> None:
+        """Documents left out because of others."""
+        if count:
+            self._counts[reason] += count
 
     def counts(self) -> dict[str, int]:
         return dict(sorted(self._counts.items()))
@@ -71,7 +81,7 @@ def read_documents(files: Iterable[SourceFile], rejections: Rejections) -> Itera
             if isinstance(record, Rejection):
                 rejections.add(record, identity)
             else:
-                yield Document(identity, record)
+                yield Document(identity, source.format, record)
 
 
 def text_digest(text: str) -> bytes:

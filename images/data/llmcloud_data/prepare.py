@@ -30,6 +30,7 @@ from llmcloud.cloud.manifest import (
 )
 from llmcloud.cloud.report import Report
 from llmcloud_data.build import Build
+from llmcloud_data.cleaning import check_languages
 from llmcloud_data.progress import PERCENT_READ, Percent
 from llmcloud_data.sources import SourceFile, list_sources, read_sources
 
@@ -47,6 +48,7 @@ def prepare_in(scratch: Path, task: DatasetTask, report: Report) -> Outcome:
     """Idempotent: a version that is there and whole is reused. `scratch` is emptied first."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
+    check_languages(task.prepare.clean)
     progress = Percent(report, task.attempt)
     store = open_store(task.output)
     files = _read(task, scratch / "sources", progress)

@@ -212,6 +212,7 @@ class DatasetManifest(ApiModel):
     sources: list[SourceEntry]
     documents: int
     validation_documents: int
+    documents_read: int | None = None
     tokens: int
     validation_tokens: int
     sequence_length_tokens: int

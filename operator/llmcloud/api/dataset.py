@@ -18,6 +18,7 @@ from llmcloud.api.common import (
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Format = Literal["text", "code", "jsonl", "csv", "parquet"]
+Language = Annotated[str, StringConstraints(max_length=3, pattern=r"^[a-z]{2,3}$")]
 
 
 class Fields(ApiModel):
@@ -74,9 +75,62 @@ class Split(ApiModel):
     )
 
 
-class Prepare(ApiModel):
-    """Steps between reading and tokenizing."""
+class Clean(ApiModel):
+    """Bring texts into Unicode NFC without control characters; leave out what is not wanted."""
 
+    min_characters: int = Field(
+        default=0, description="Shorter documents are left out.", ge=0, le=8388608
+    )
+    max_characters: int | None = Field(
+        default=None, description="Longer documents are left out.", ge=1, le=8388608
+    )
+    languages: list[Language] | None = Field(
+        default=None,
+        description="Documents in other languages (ISO 639 codes, as en) are left out; source code "
+        "is not judged. Absent: any language.",
+        min_length=1,
+        max_length=32,
+        json_schema_extra=LIST_ATOMIC,
+    )
+    repetition: bool = Field(
+        default=True,
+        description="Documents that repeat themselves are left out, by the rules of Gopher (Rae "
+        "et al. 2021, table A1); source code is not judged.",
+    )
+
+
+class NearDuplicates(ApiModel):
+    """Documents that share most of their runs of five words."""
+
+    similarity_percent: int = Field(
+        default=80,
+        description="Jaccard similarity of their five-word runs from which on two documents are "
+        "the same; the first stays.",
+        ge=50,
+        le=95,
+    )
+
+
+class Deduplicate(ApiModel):
+    """Keep one of several documents that are the same."""
+
+    exact: bool = Field(
+        default=True, description="Of documents that differ in white space alone, keep the first."
+    )
+    near: NearDuplicates | None = Field(
+        default=None, description="Also of documents that are similar; absent: keep them."
+    )
+
+
+class Prepare(ApiModel):
+    """Steps between reading and tokenizing, in this order."""
+
+    clean: Clean | None = Field(
+        default=None, description="Normalise and leave out documents; absent: as they are."
+    )
+    deduplicate: Deduplicate | None = Field(
+        default=None, description="Keep each text once; absent: as often as it comes."
+    )
     split: Split = Field(default=Split(), description="Which documents are held out.")
 
 
