@@ -27,7 +27,7 @@ from llmcloud.api.contract import (
     SourceTask,
     StoreLocation,
 )
-from llmcloud.api.dataset import Format, Prepare, Split
+from llmcloud.api.dataset import Clean, Deduplicate, Format, Prepare, Redact, Split
 from llmcloud.api.names import Reason
 from llmcloud.cloud.base import Store
 from llmcloud.cloud.errors import TaskError
@@ -239,3 +239,35 @@ def test_records_of_all_formats_become_one_corpus(
     assert [source.key for source in manifest.sources] == sorted(
         info.path for info in store.list("raw/")
     )
+
+
+def test_every_step_is_counted_in_result_and_manifest(
+    store: Store, location: StoreLocation, prepare: Run
+) -> None:
+    write_sources(store)
+    for number in range(3):
+        text = "def mail():\n" + f"    send('user{number}@acme.com', {number})\n" * 20
+        store.put(f"raw/pkg/mail_{number}.py", text.encode())
+        store.put(f"raw/pkg/copy_{number}.py", text.replace("\n", "\r\n").encode())
+    steps = Prepare(
+        clean=Clean(min_characters=30),
+        deduplicate=Deduplicate(),
+        redact=Redact(entities=["email"]),
+        split=Split(validation_fraction=0.1),
+    )
+    result = prepared(prepare(dataset(location, prepare=steps)))
+    manifest = read(store, result.version)
+    assert result.rejected == manifest.rejected
+    assert result.rejected == {"duplicate": 3, "empty": 1, "invalidUtf8": 1, "short": 1}
+    assert result.redacted == manifest.redacted == {"email": 60}
+    assert manifest.documents_read == result.documents + 6
+
+
+def test_a_language_that_cannot_be_told_is_refused_for_good(
+    store: Store, location: StoreLocation, prepare: Run
+) -> None:
+    write_sources(store)
+    steps = Prepare(clean=Clean(languages=["qq"]))
+    code, outcome = prepare(dataset(location, prepare=steps))
+    assert (code, outcome.retry) == (ExitCode.CONFIGURATION, Retry.NEVER)
+    assert "spec.prepare.clean.languages" in outcome.message

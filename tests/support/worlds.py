@@ -294,7 +294,8 @@ PREPARED = Outcome(
     reason=Reason.PREPARED,
     dataset=DatasetResult(
         version=VERSION_1, tokenizer_digest=VERSION_2, documents=10, validation_documents=1,
-        tokens=5000, bytes=20000, shards=2, rejected={"empty": 1}, reused=False,
+        tokens=5000, bytes=20000, shards=2, rejected={"empty": 1},
+        redacted={"email": 2}, reused=False,
     ),
 )  # fmt: skip
 

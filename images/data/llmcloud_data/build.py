@@ -82,6 +82,7 @@ class Build:
             end_of_text_id=tokens.end_of_text_id(tokenizer),
             documents_read=corpus.read,
             rejected=corpus.rejected,
+            redacted=corpus.redacted,
             tokenizer_digest=files_digest(tokenizer_files),
             tokenizer=[_below(prefix, entry) for entry in tokenizer_files],
             train=train,

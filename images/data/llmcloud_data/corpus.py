@@ -1,5 +1,6 @@
-"""The corpus: documents of all sources, cleaned, each text once, and split in two."""
+"""The corpus: documents of all sources, cleaned, each text once, redacted, and split in two."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from llmcloud_data.documents import (
 )
 from llmcloud_data.duplicates import exact_duplicates
 from llmcloud_data.near_duplicates import NearDuplicates
+from llmcloud_data.redaction import redacted
 from llmcloud_data.rejections import Rejection
 from llmcloud_data.sources import SourceFile
 from llmcloud_data.spool import Spool
@@ -28,12 +30,13 @@ from llmcloud_data.spool import Spool
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The documents kept, in their order, and how many were left out for which reason."""
+    """The documents kept, in their order; how many were left out, and what was redacted."""
 
     train: Spool
     validation: Spool
     read: int
     rejected: dict[str, int]
+    redacted: dict[str, int]
 
 
 @contextmanager
@@ -52,11 +55,14 @@ def build_corpus(
         with Spool(folder / "read") as texts:
             kept, digests = _kept(documents, steps, texts, folder, rejections)
             is_held_out = held_out(digests, steps.split.validation_fraction)
+            redactions: Counter[str] = Counter()
+            entities = steps.redact.entities if steps.redact is not None else []
             for number, out in zip(kept, is_held_out, strict=True):
-                (validation if out else train).append(texts[number])
+                text = redacted(texts[number], entities, redactions)
+                (validation if out else train).append(text)
         rejected = rejections.counts()
         read = len(kept) + sum(rejected.values())
-        yield Corpus(train, validation, read, rejected)
+        yield Corpus(train, validation, read, rejected, dict(sorted(redactions.items())))
 
 
 def _kept(

@@ -88,6 +88,7 @@ def result(manifest: DatasetManifest, *, reused: bool) -> DatasetResult:
         bytes=sum(source.bytes for source in manifest.sources),
         shards=len(manifest.train) + len(manifest.validation),
         rejected=manifest.rejected,
+        redacted=manifest.redacted,
         reused=reused,
     )
 

@@ -219,6 +219,7 @@ class DatasetManifest(ApiModel):
     vocabulary_size: int
     end_of_text_id: int
     rejected: dict[str, int]
+    redacted: dict[str, int] = {}
     tokenizer_digest: str
     tokenizer: list[FileEntry]
     train: list[ShardEntry]
@@ -322,6 +323,7 @@ class DatasetResult(ApiModel):
     bytes: int
     shards: int
     rejected: dict[str, int]
+    redacted: dict[str, int] = {}
     reused: bool
 
 
@@ -344,10 +346,8 @@ class TrainingResult(ApiModel):
 
 
 class Outcome(ApiModel):
-    """The termination message: at most `TERMINATION_MESSAGE_BYTES` bytes of JSON.
-
-    A failure's `message` is a sentence: what, which object, what next. It never holds a secret.
-    """
+    """The termination message, at most `TERMINATION_MESSAGE_BYTES` of JSON. A failure's `message`
+    is a sentence: what, which object, what next. It never holds a secret."""
 
     succeeded: bool
     reason: Reason

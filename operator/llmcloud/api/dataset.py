@@ -21,6 +21,9 @@ Format = Literal["text", "code", "jsonl", "csv", "parquet"]
 Language = Annotated[str, StringConstraints(max_length=3, pattern=r"^[a-z]{2,3}$")]
 
 
+Entity = Literal["email", "phone", "creditCard", "ipAddress", "iban", "nationalId"]
+
+
 class Fields(ApiModel):
     """Which members of a record are read."""
 
@@ -122,6 +125,19 @@ class Deduplicate(ApiModel):
     )
 
 
+class Redact(ApiModel):
+    """Replace personal data by placeholders that name its type, as <EMAIL>."""
+
+    entities: list[Entity] = Field(
+        default=["email", "phone", "creditCard", "ipAddress", "iban", "nationalId"],
+        description="What is replaced: found by pattern, and where there is a check digit, by "
+        "that.",
+        min_length=1,
+        max_length=6,
+        json_schema_extra=LIST_ATOMIC,
+    )
+
+
 class Prepare(ApiModel):
     """Steps between reading and tokenizing, in this order."""
 
@@ -130,6 +146,9 @@ class Prepare(ApiModel):
     )
     deduplicate: Deduplicate | None = Field(
         default=None, description="Keep each text once; absent: as often as it comes."
+    )
+    redact: Redact | None = Field(
+        default=None, description="Replace personal data; absent: leave it."
     )
     split: Split = Field(default=Split(), description="Which documents are held out.")
 
@@ -205,6 +224,9 @@ class LLMDatasetStatus(Status):
     shards: int | None = Field(default=None, description="Token shards.", ge=0)
     rejected: dict[str, int] | None = Field(
         default=None, description="Documents left out, by reason.", max_length=32
+    )
+    redacted: dict[str, int] | None = Field(
+        default=None, description="Placeholders put for personal data, by type.", max_length=32
     )
     progress: DatasetProgress | None = Field(
         default=None, description="How far the preparing pod is."

@@ -26,7 +26,7 @@ from llmcloud.plan.waiting import look_again_seconds
 ROLE = "data"
 PROGRESS_SECONDS = 5.0
 _RESULT = ("version", "versions", "url", "tokenizer", "documents", "tokens", "bytes", "shards",
-           "rejected", "recipe", "attempt")  # fmt: skip
+           "rejected", "redacted", "recipe", "attempt")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,7 @@ def _result(
         "bytes": result.bytes,
         "shards": result.shards,
         "rejected": dict(sorted(result.rejected.items())),
+        "redacted": dict(sorted(result.redacted.items())),
         "recipe": recipe,
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmcloud.api.contract import SourceEntry
-from llmcloud.api.dataset import Clean, Deduplicate, NearDuplicates, Prepare, Split
+from llmcloud.api.dataset import Clean, Deduplicate, NearDuplicates, Prepare, Redact, Split
 from llmcloud_data.corpus import build_corpus
 from llmcloud_data.sources import SourceFile
 
@@ -72,3 +72,25 @@ def test_copies_never_lie_on_both_sides(build: Build) -> None:
     sides = [{" ".join(text.split()) for text in side} for side in (train, validation)]
     assert not sides[0] & sides[1]
     assert build(Prepare(split=Split(validation_fraction=0.3)))[:2] == (train, validation)
+
+
+def test_both_sides_are_redacted_and_counted_after_copies_are_gone(tmp_path: Path) -> None:
+    texts = [
+        f"Ship {number}, call +44 20 7946 00{number % 8}8 or a{number}@acme.com."
+        for number in range(10)
+    ]
+    file = tmp_path / "object"
+    file.write_text("\n".join(json.dumps({"text": text}) for text in texts * 2))
+    entry = SourceEntry(store="raw", key="a.jsonl", bytes=1, sha256="")
+    steps = Prepare(
+        deduplicate=Deduplicate(),
+        redact=Redact(entities=["email", "phone"]),
+        split=Split(validation_fraction=0.5),
+    )
+    files = [SourceFile(entry, file, "jsonl", "text")]
+    with build_corpus(files, steps, tmp_path / "scratch", lambda _: None) as corpus:
+        kept = [*corpus.train, *corpus.validation]
+        assert min(len(corpus.train), len(corpus.validation)) > 0
+    assert sorted(kept) == sorted(f"Ship {n}, call <PHONE> or <EMAIL>." for n in range(10))
+    assert corpus.redacted == {"email": 10, "phone": 10}
+    assert corpus.rejected == {"duplicate": 10}

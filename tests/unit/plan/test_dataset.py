@@ -81,13 +81,17 @@ def test_a_dataset_waits_for(stores: Stores, reason: Reason) -> None:
 
 def test_what_was_prepared_is_told() -> None:
     assert said(GOOD) == ("True", "Prepared")
-    told = {key: GOOD[key] for key in ("version", "versions", "documents", "shards", "rejected")}
+    told = {
+        key: GOOD[key]
+        for key in ("version", "versions", "documents", "shards", "rejected", "redacted")
+    }
     assert told == {
         "version": VERSION_1,
         "versions": [VERSION_1],
         "documents": 10,
         "shards": 2,
         "rejected": {"empty": 1},
+        "redacted": {"email": 2},
     }
     assert GOOD["url"] == f"s3://team-a/corpus/versions/{'1' * 64}/"
 
