@@ -21,6 +21,17 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("dataset", "type", "video", "spec.type"),
     ("dataset", "tokenizer.train.vocabularySize", 10, "vocabularySize"),
     ("dataset", "prepare.split.validationFraction", 0.9, "validationFraction"),
+    (
+        "dataset", "tokenizer.train", {"algorithm": "wordpiece", "vocabularySize": 599},
+        "wordpiece needs a vocabularySize of at least 600",
+    ),
+    (
+        "dataset", "sources", [{"store": {"name": "raw"}, "fields": {"text": "body"}}],
+        "fields names members of records",
+    ),
+    ("dataset", "prepare.clean.languages", ["english"], "languages"),
+    ("dataset", "prepare.redact.entities", ["names"], "entities"),
+    ("dataset", "prepare.deduplicate.near.similarityPercent", 99, "similarityPercent"),
     ("dataset", "output.store.path", "no-slash", "spec.output.store.path"),
     ("training", "model.architecture.heads", 7, "hiddenSize must be a multiple of heads"),
     ("training", "model.architecture.keyValueHeads", 3, "heads must be a multiple of"),
@@ -35,7 +46,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("deployment", "scaling", {"minReplicas": 3, "maxReplicas": 1}, "must not be above"),
     ("deployment", "servedModelName", "No Spaces", "spec.servedModelName"),
     ("deployment", "hold.deadlineSeconds", 0, "deadlineSeconds"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ class Build:
 
     def _trained(self, corpus: Corpus) -> Tokenizer:
         log.info("Training the tokenizer on %d documents", len(corpus.train))
-        tokenizer = tokens.train(corpus.train, self.task.vocabulary_size)
+        task = self.task
+        tokenizer = tokens.train(task.tokenizer_algorithm, corpus.train, task.vocabulary_size)
         tokens.save(tokenizer, self.scratch / "tokenizer", self.task.sequence_length_tokens)
         self.progress.set(PERCENT_TOKENIZER)
         return tokenizer

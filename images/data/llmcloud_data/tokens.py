@@ -1,17 +1,17 @@
-"""The tokenizer: byte-level BPE, trained on the training documents, saved as Hugging Face expects.
-
-Training is deterministic: the same texts in the same order give the same bytes.
-"""
+"""The tokenizer at work: trained on a sample, saved as Hugging Face expects, encoding documents."""
 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer
 
-END_OF_TEXT: Final = "<|endoftext|>"
-PADDING: Final = "<|pad|>"
+from llmcloud.api.dataset import Algorithm
+from llmcloud.cloud.errors import ConfigurationInvalid
+from llmcloud_data import vocabularies
+from llmcloud_data.vocabularies import END_OF_TEXT, PADDING
+
 SAMPLE_CHARACTERS: Final = 256 * 1024 * 1024
 """The tokenizer is trained on at most this much text; memory grows with its different words."""
 
@@ -19,27 +19,17 @@ PIECE_CHARACTERS: Final = 1024 * 1024
 BATCH_CHARACTERS: Final = 2 * 1024 * 1024
 
 
-def train(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
-    """A tokenizer of at most `vocabulary_size` tokens; small texts give fewer.
+def train(algorithm: Algorithm, texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
+    """A tokenizer trained on the first `SAMPLE_CHARACTERS` of the texts.
 
-    Sennrich et al. 2016 (BPE) on bytes, as in GPT-2; digits are single tokens, as in Llama.
+    Raises ConfigurationInvalid if single bytes alone are more than `vocabulary_size`.
     """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
-        special_tokens=[END_OF_TEXT, PADDING],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_sample(texts), trainer)
+    tokenizer = vocabularies.train(algorithm, _sample(texts), vocabulary_size)
+    if (size := tokenizer.get_vocab_size()) > vocabulary_size:
+        raise ConfigurationInvalid(
+            f"A {algorithm} tokenizer has at least {size} tokens: raise "
+            "spec.tokenizer.train.vocabularySize."
+        )
     return tokenizer
 
 

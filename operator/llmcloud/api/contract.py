@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from llmcloud.api.base import ApiModel
-from llmcloud.api.dataset import Format, Prepare
+from llmcloud.api.dataset import Algorithm, Format, Prepare
 from llmcloud.api.names import Reason
 
 ENV_TASK: Final = "LLMCLOUD_TASK"
@@ -100,7 +100,7 @@ class DatasetTask(ApiModel):
     attempt: int
     sources: list[SourceTask]
     prepare: Prepare
-    tokenizer_algorithm: Literal["bpe"]
+    tokenizer_algorithm: Algorithm
     vocabulary_size: int
     sequence_length_tokens: int
     output: StoreLocation

@@ -18,6 +18,7 @@ from llmcloud.api.common import (
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Format = Literal["text", "code", "jsonl", "csv", "parquet"]
+Algorithm = Literal["bpe", "unigram", "wordpiece"]
 Language = Annotated[str, StringConstraints(max_length=3, pattern=r"^[a-z]{2,3}$")]
 
 
@@ -156,7 +157,21 @@ class Prepare(ApiModel):
 class TrainTokenizer(ApiModel):
     """A tokenizer trained on the dataset itself."""
 
-    algorithm: Literal["bpe"] = Field(default="bpe", description="Byte-level BPE.")
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.algorithm != 'wordpiece' || self.vocabularySize >= 600",
+                "wordpiece needs a vocabularySize of at least 600, because every byte is a token "
+                "at the beginning of a word and within one: raise it, or choose bpe",
+            )
+        )
+    )
+
+    algorithm: Algorithm = Field(
+        default="bpe",
+        description="All work on bytes and lose nothing; wordpiece marks what continues a word "
+        "with ##.",
+    )
     vocabulary_size: int = Field(
         default=32000, description="Tokens in the vocabulary.", ge=300, le=1048576
     )

@@ -31,6 +31,18 @@ def test_the_smallest_object_of_each_kind(kind: Kind) -> None:
             Kind.DATASET, {"prepare": {"split": {"validationFraction": 0.9}}},
             "validationFraction", id="more held out than trained on",
         ),
+        pytest.param(
+            Kind.DATASET, {"prepare": {"redact": {"entities": ["names"]}}}, "entities",
+            id="personal data that nobody finds",
+        ),
+        pytest.param(
+            Kind.DATASET, {"prepare": {"clean": {"languages": ["English"]}}}, "languages",
+            id="a language that is no code",
+        ),
+        pytest.param(
+            Kind.DATASET, {"prepare": {"deduplicate": {"near": {"similarityPercent": 99}}}},
+            "similarityPercent", id="a similarity that nothing has",
+        ),
         pytest.param(Kind.TRAINING_JOB, {"datasets": []}, "datasets", id="no dataset"),
         pytest.param(
             Kind.TRAINING_JOB, {"hyperparameters": {"maxSteps": 0}}, "maxSteps", id="no steps"
