@@ -17,6 +17,10 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("store", "prefix", "/absolute/", "spec.prefix"),
     ("store", "prefix", "no-slash", "spec.prefix"),
     ("store", "endpoint.url", "store:9000", "spec.endpoint.url"),
+    ("store", "provider", "azure", "set or remove spec.azure"),
+    ("store", "azure", {"account": "teama"}, "set or remove spec.azure"),
+    ("store", "bucket", "team_a", "only buckets of gcp have underscores"),
+    ("store", "bucket", "team..a", "a dot in a bucket's name stands between"),
     ("dataset", "sources", [], "spec.sources"),
     ("dataset", "type", "video", "spec.type"),
     ("dataset", "tokenizer.train.vocabularySize", 10, "vocabularySize"),
@@ -73,6 +77,14 @@ def test_deleting_a_bucket_that_was_not_created_is_refused(kube: Kube) -> None:
     kube.namespace("admission")
     with pytest.raises(HTTPError, match="needs create: true"):
         kube.apply(store("admission", create=False, reclaimPolicy="Delete"))
+
+
+def test_a_container_has_the_name_of_a_container(kube: Kube) -> None:
+    kube.namespace("admission")
+    container = {"provider": "azure", "azure": {"account": "teama"}}
+    kube.apply(store("admission", name="container", **container, bucket="team-a"))
+    with pytest.raises(HTTPError, match="names of containers have"):
+        kube.apply(store("admission", name="invalid", **container, bucket="team--a"))
 
 
 IMMUTABLE: list[tuple[str, str, Any]] = [

@@ -1,4 +1,4 @@
-"""Every test that takes `server` or `store` runs on each S3 server."""
+"""Every test that takes `server` or `store` runs on each server."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,10 +10,7 @@ import pytest
 from llmcloud.api.contract import ProvisionTask, StoreLocation
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.provision import provision
-from tests.contract import servers
-from tests.contract.servers import Server
-
-STARTERS = {"versitygw": servers.versitygw, "moto": servers.moto}
+from tests.contract.servers import CHECKING, MARKING, STARTERS, Server
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +33,21 @@ def server(request: pytest.FixtureRequest, running: Callable[[str], Server]) -> 
     return running(request.param)
 
 
+@pytest.fixture(params=CHECKING)
+def strict(request: pytest.FixtureRequest, running: Callable[[str], Server]) -> Server:
+    """Each server that checks credentials."""
+    return running(request.param)
+
+
+@pytest.fixture(params=MARKING)
+def marking(request: pytest.FixtureRequest, running: Callable[[str], Server]) -> Server:
+    """Each server that keeps an owner's mark."""
+    return running(request.param)
+
+
 @pytest.fixture
 def versitygw(running: Callable[[str], Server]) -> Server:
-    """The server that checks credentials."""
+    """The one for tests that need any server."""
     return running("versitygw")
 
 

@@ -4,42 +4,54 @@ Nothing is mocked: the code under test speaks HTTP to them as it does to any sto
 the test session.
 """
 
+import base64
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmcloud.api.contract import StoreLocation
-from tests.localcluster import ensure_tool
+from llmcloud.api.location import Provider
+from tests.contract.tokens import EMAIL, service_account_key, token_endpoint
+from tests.localcluster import ensure_npm_program, ensure_tool
 
 ACCESS_KEY = "llmcloud-contract"
 SECRET_KEY = "a-secret-of-nobody"
+WRONG_KEY = "wrong-secret"
+ACCOUNT = "contract"
 START_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running S3 server and a folder that its keys lie in as files."""
+    """A running server and who writes its keys: right ones, or wrong ones, as files."""
 
     name: str
+    provider: Provider
     url: str
     credentials: Path
+    write_keys: Callable[[Path, bool], Path]
 
     def location(self, bucket: str, prefix: str = "") -> StoreLocation:
         return StoreLocation(
             name="corpus",
-            provider="aws",
+            provider=self.provider,
             bucket=bucket,
+            account=ACCOUNT if self.provider == "azure" else None,
             prefix=prefix,
-            region="us-east-1",
+            region="us-east-1" if self.provider == "aws" else None,
             endpoint_url=self.url,
             credentials_path=str(self.credentials),
         )
+
+    def location_with(self, keys: Path, bucket: str) -> StoreLocation:
+        """A location whose keys lie in another folder."""
+        return self.location(bucket).model_copy(update={"credentials_path": str(keys)})
 
 
 def free_port() -> int:
@@ -56,6 +68,17 @@ def write_keys(folder: Path, access_key: str = ACCESS_KEY, secret_key: str = SEC
     return folder
 
 
+def _aws_keys(folder: Path, right: bool) -> Path:
+    return write_keys(folder, secret_key=SECRET_KEY if right else WRONG_KEY)
+
+
+def _azure_key(folder: Path, right: bool) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    secret = SECRET_KEY if right else WRONG_KEY
+    (folder / "AZURE_STORAGE_KEY").write_text(base64.b64encode(secret.encode()).decode())
+    return folder
+
+
 @contextmanager
 def versitygw(folder: Path) -> Iterator[Server]:
     """versitygw over a directory, with versioning."""
@@ -66,7 +89,8 @@ def versitygw(folder: Path) -> Iterator[Server]:
     command += ["posix", "--versioning-dir", str(versions), str(objects)]
     keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with _running(command, keys, port, folder):
-        yield Server("versitygw", f"http://127.0.0.1:{port}", write_keys(folder / "keys"))
+        url, credentials = f"http://127.0.0.1:{port}", _aws_keys(folder / "keys", True)
+        yield Server("versitygw", "aws", url, credentials, _aws_keys)
 
 
 @contextmanager
@@ -75,7 +99,51 @@ def moto(folder: Path) -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
     with _running(command, {}, port, folder):
-        yield Server("moto", f"http://127.0.0.1:{port}", write_keys(folder / "keys"))
+        url, credentials = f"http://127.0.0.1:{port}", _aws_keys(folder / "keys", True)
+        yield Server("moto", "aws", url, credentials, _aws_keys)
+
+
+@contextmanager
+def fake_gcs(folder: Path) -> Iterator[Server]:
+    """fake-gcs-server in memory; the token endpoint beside it checks the keys."""
+    port = free_port()
+    command = [str(ensure_tool("fake-gcs-server")), "-backend", "memory", "-scheme", "http"]
+    command += ["-host", "127.0.0.1", "-port", str(port), "-log-level", "error"]
+    with _running(command, {}, port, folder), token_endpoint() as tokens:
+
+        def write_key(keys: Path, right: bool) -> Path:
+            keys.mkdir(parents=True, exist_ok=True)
+            owner = EMAIL if right else WRONG_KEY
+            (keys / "key.json").write_text(service_account_key(tokens, owner))
+            return keys
+
+        url, credentials = f"http://127.0.0.1:{port}", write_key(folder / "keys", True)
+        yield Server("fake-gcs-server", "gcp", url, credentials, write_key)
+
+
+@contextmanager
+def azurite(folder: Path) -> Iterator[Server]:
+    """Azurite's blob service in memory, with one account."""
+    port = free_port()
+    command = [str(ensure_npm_program("azurite", "azurite-blob")), "--inMemoryPersistence"]
+    command += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
+    command += ["--disableTelemetry", "--skipApiVersionCheck"]
+    accounts = f"{ACCOUNT}:{base64.b64encode(SECRET_KEY.encode()).decode()}"
+    with _running(command, {"AZURITE_ACCOUNTS": accounts}, port, folder):
+        url, credentials = f"http://127.0.0.1:{port}/{ACCOUNT}", _azure_key(folder / "keys", True)
+        yield Server("azurite", "azure", url, credentials, _azure_key)
+
+
+STARTERS = {
+    "versitygw": versitygw,
+    "moto": moto,
+    "fake-gcs-server": fake_gcs,
+    "azurite": azurite,
+}
+CHECKING = tuple(name for name in STARTERS if name != "moto")
+"""Those that refuse a wrong key."""
+MARKING = tuple(name for name in STARTERS if name != "fake-gcs-server")
+"""Those that keep an owner's mark; fake-gcs-server drops the labels of buckets."""
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from llmcloud.api.contract import (
 )
 from llmcloud.api.dataset import Prepare
 from llmcloud.api.names import Reason
-from tests.contract.servers import Server, free_port, write_keys
+from tests.contract.servers import WRONG_KEY, Server, free_port
 
 STORE_TASK = "import sys; from llmcloud.cloud.pod import run_store_task; sys.exit(run_store_task())"
 WAITING_WORK = """
@@ -41,6 +41,18 @@ def work(task, report):
     time.sleep(60)
 
 sys.exit(run((DatasetTask,), work))
+"""
+
+
+SDKS = """
+import sys
+from llmcloud.api.contract import StoreLocation
+from llmcloud.cloud.base import open_store
+from llmcloud.cloud.bucket import open_bucket
+
+location = StoreLocation.model_validate({location})
+open_store(location), open_bucket(location)
+print(*{{"boto3", "google.cloud.storage", "azure.storage.blob"}} & set(sys.modules))
 """
 
 
@@ -72,14 +84,14 @@ def wire(task: ApiModel) -> str:
 
 
 def test_a_store_is_provisioned_and_removed_by_tasks(
-    versitygw: Server, environment: dict[str, str]
+    marking: Server, environment: dict[str, str]
 ) -> None:
-    location = versitygw.location(f"bucket-{uuid4().hex[:12]}", prefix="team/")
+    location = marking.location(f"bucket-{uuid4().hex[:12]}", prefix="team/")
     provisioning = ProvisionTask(store=location, create=True, owner_uid="uid-a")
     code, outcome, _ = run(environment, wire(provisioning))
     assert (code, outcome.reason) == (ExitCode.OK, Reason.PROVISIONED)
     assert outcome.provision is not None
-    assert outcome.provision.url == f"s3://{location.bucket}/team/"
+    assert outcome.provision.url == location.url()
     removal = DeleteStoreTask(store=location, owner_uid="uid-a")
     code, outcome, log = run(environment, wire(removal))
     assert (code, outcome.succeeded) == (ExitCode.OK, True)
@@ -87,15 +99,25 @@ def test_a_store_is_provisioned_and_removed_by_tasks(
 
 
 def test_a_refused_key_is_an_outcome_without_secrets(
-    versitygw: Server, environment: dict[str, str], tmp_path: Path
+    strict: Server, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    keys = write_keys(tmp_path / "keys", secret_key="wrong-secret")
-    location = versitygw.location("bucket").model_copy(update={"credentials_path": str(keys)})
+    location = strict.location_with(strict.write_keys(tmp_path / "keys", False), "bucket")
     task = FetchTask(store=location, path="model/", destination=str(tmp_path / "m"))
     code, outcome, log = run(environment, wire(task))
     assert (code, outcome.reason) == (ExitCode.FAILED, Reason.CREDENTIALS_REFUSED)
     assert outcome.retry is Retry.ENVIRONMENT
-    assert "wrong-secret" not in log + outcome.message
+    assert WRONG_KEY not in log + outcome.message
+
+
+@pytest.mark.parametrize(
+    ("provider", "imported"),
+    [("aws", {"boto3"}), ("gcp", {"google.cloud.storage"}), ("azure", {"azure.storage.blob"})],
+)
+def test_a_pod_imports_its_own_providers_sdk_alone(provider: str, imported: set[str]) -> None:
+    location = {"name": "s", "provider": provider, "bucket": "b", "account": "a"}
+    program = SDKS.format(location=location)
+    found = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert set(found.split()) == imported
 
 
 @pytest.mark.parametrize(

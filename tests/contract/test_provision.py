@@ -6,17 +6,19 @@ from uuid import uuid4
 import pytest
 
 from llmcloud.api.contract import DeleteStoreTask, ProvisionTask, StoreLocation
-from llmcloud.api.names import LABEL_OWNER_UID
 from llmcloud.cloud.base import open_store
+from llmcloud.cloud.bucket import open_bucket
 from llmcloud.cloud.errors import BucketNotFound, BucketNotOwned, CredentialsRefused
-from llmcloud.cloud.provision import owner_of, provision
+from llmcloud.cloud.provision import provision
 from llmcloud.cloud.remove import remove
-from llmcloud.cloud.s3 import S3Store
-from tests.contract.servers import Server, write_keys
+from tests.contract.by_hand import create_bucket, weaken
+from tests.contract.servers import Server
 
-PROTECTIONS = {
+PROTECTIONS: dict[str, dict[str, bool | None]] = {
     "versitygw": {"encrypted": None, "versioned": True, "private": None},
     "moto": {"encrypted": True, "versioned": True, "private": True},
+    "fake-gcs-server": {"encrypted": None, "versioned": True, "private": False},
+    "azurite": {"encrypted": True, "versioned": False, "private": True},
 }
 
 
@@ -24,6 +26,12 @@ PROTECTIONS = {
 def fresh(server: Server) -> StoreLocation:
     """A bucket that does not exist yet."""
     return server.location(f"bucket-{uuid4().hex[:12]}", prefix="team/")
+
+
+@pytest.fixture
+def marked(marking: Server) -> StoreLocation:
+    """One on a server that keeps marks."""
+    return marking.location(f"bucket-{uuid4().hex[:12]}", prefix="team/")
 
 
 def create(location: StoreLocation, owner: str = "uid-a") -> ProvisionTask:
@@ -37,37 +45,48 @@ def test_a_created_bucket_has_the_protections_of_its_server_and_no_probe_left(
     assert outcome.succeeded
     assert outcome.provision is not None
     assert outcome.provision.created
-    assert outcome.provision.url == f"s3://{fresh.bucket}/team/"
+    assert outcome.provision.url == fresh.url()
     assert outcome.provision.protections == PROTECTIONS[server.name]
-    client = S3Store(fresh).client
-    assert owner_of(client, fresh) == "uid-a"
-    versions = client.list_object_versions(Bucket=fresh.bucket)
-    assert not versions.get("Versions")
-    assert not versions.get("DeleteMarkers")
+    assert list(open_bucket(fresh).versions()) == []
+
+
+def test_a_created_bucket_carries_its_owners_mark(marked: StoreLocation) -> None:
+    provision(create(marked))
+    assert open_bucket(marked).owner() == "uid-a"
 
 
 def test_provisioning_again_changes_nothing_and_sets_again_what_was_lost(
-    fresh: StoreLocation,
+    marked: StoreLocation,
 ) -> None:
-    provision(create(fresh))
-    client = S3Store(fresh).client
-    client.put_bucket_versioning(
-        Bucket=fresh.bucket, VersioningConfiguration={"Status": "Suspended"}
-    )
-    outcome = provision(create(fresh))
+    provision(create(marked))
+    lost = weaken(marked)
+    adopted = provision(create(marked, owner="uid-b"))
+    assert adopted.provision is not None
+    assert not adopted.provision.created
+    assert adopted.provision.protections[lost] is False
+    outcome = provision(create(marked))
     assert outcome.provision is not None
     assert outcome.provision.created
-    assert outcome.provision.protections["versioned"] is True
+    assert outcome.provision.protections[lost] is True
+
+
+def test_a_protection_that_was_lost_is_set_again(fresh: StoreLocation) -> None:
+    provision(create(fresh))
+    store, bucket = open_store(fresh), open_bucket(fresh)
+    store.put("probe", b"")
+    lost = weaken(fresh)
+    assert bucket.protections("probe")[lost] is False
+    bucket.protect()
+    assert bucket.protections("probe")[lost] is True
 
 
 def test_an_adopted_bucket_is_used_as_it_is(fresh: StoreLocation) -> None:
-    client = S3Store(fresh).client
-    client.create_bucket(Bucket=fresh.bucket)
+    create_bucket(fresh)
     outcome = provision(create(fresh))
     assert outcome.provision is not None
     assert not outcome.provision.created
     assert outcome.provision.protections["versioned"] is False
-    assert owner_of(client, fresh) is None
+    assert open_bucket(fresh).owner() is None
     assert list(open_store(fresh).list("")) == []
 
 
@@ -76,37 +95,46 @@ def test_a_missing_bucket_is_not_created_unasked(fresh: StoreLocation) -> None:
         provision(ProvisionTask(store=fresh, create=False, owner_uid="uid-a"))
 
 
-def test_a_wrong_key_is_no_missing_bucket(versitygw: Server, tmp_path: Path) -> None:
-    location = versitygw.location("bucket-of-keys").model_copy(
-        update={"credentials_path": str(write_keys(tmp_path / "keys", "somebody", "wrong"))}
-    )
+def test_a_wrong_key_is_no_missing_bucket(strict: Server, tmp_path: Path) -> None:
+    location = strict.location_with(strict.write_keys(tmp_path / "keys", False), "bucket-of-keys")
     for task in (create(location), ProvisionTask(store=location, create=False, owner_uid="uid")):
         with pytest.raises(CredentialsRefused):
             provision(task)
 
 
-def test_a_bucket_of_ours_is_removed_with_all_versions(fresh: StoreLocation) -> None:
-    provision(create(fresh))
-    store = open_store(fresh)
+def write_versions(location: StoreLocation) -> None:
+    store = open_store(location)
     store.put("a", b"1")
     store.put("a", b"2")
     store.put("b", b"1")
     store.delete("b")
-    task = DeleteStoreTask(store=fresh, owner_uid="uid-a")
+
+
+def test_a_bucket_of_ours_is_removed_with_all_versions(marked: StoreLocation) -> None:
+    provision(create(marked))
+    write_versions(marked)
+    task = DeleteStoreTask(store=marked, owner_uid="uid-a")
     assert "Removed bucket" in remove(task).message
     with pytest.raises(BucketNotFound):
-        store.get("a")
+        open_store(marked).get("a")
     assert "is gone" in remove(task).message
 
 
-@pytest.mark.parametrize("tags", [[], [{"Key": LABEL_OWNER_UID, "Value": "uid-of-another"}]])
-def test_a_bucket_of_somebody_else_is_kept(
-    fresh: StoreLocation, tags: list[dict[str, str]]
-) -> None:
-    client = S3Store(fresh).client
-    client.create_bucket(Bucket=fresh.bucket)
-    if tags:
-        client.put_bucket_tagging(Bucket=fresh.bucket, Tagging={"TagSet": tags})
+def test_every_version_goes_with_its_bucket(server: Server, fresh: StoreLocation) -> None:
+    provision(create(fresh))
+    write_versions(fresh)
+    versions = list(open_bucket(fresh).versions())
+    assert (len(versions) > 1) is PROTECTIONS[server.name]["versioned"]
+    assert open_bucket(fresh).delete() == len(versions)
+    assert not open_bucket(fresh).exists()
+
+
+@pytest.mark.parametrize("owner", [None, "uid-of-another"])
+def test_a_bucket_of_somebody_else_is_kept(fresh: StoreLocation, owner: str | None) -> None:
+    if owner:
+        open_bucket(fresh).create(owner)
+    else:
+        create_bucket(fresh)
     open_store(fresh).put("theirs", b"x")
     with pytest.raises(BucketNotOwned, match="is kept"):
         remove(DeleteStoreTask(store=fresh, owner_uid="uid-a"))

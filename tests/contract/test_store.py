@@ -19,7 +19,7 @@ from llmcloud.cloud.errors import (
     StoreError,
     StoreUnreachable,
 )
-from tests.contract.servers import Server, free_port, write_keys
+from tests.contract.servers import WRONG_KEY, Server, free_port, write_keys
 
 
 def test_an_object_reads_as_it_was_written(store: Store) -> None:
@@ -112,42 +112,41 @@ def test_a_missing_bucket_names_it_and_the_remedy(server: Server) -> None:
             call()
 
 
-@pytest.mark.parametrize("access_key", ["llmcloud-contract", "somebody-else"])
-def test_a_wrong_key_is_refused_without_being_told(
-    versitygw: Server, tmp_path: Path, access_key: str
-) -> None:
-    keys = write_keys(tmp_path / "keys", access_key, "wrong-secret")
-    location = versitygw.location("bucket-of-keys").model_copy(
-        update={"credentials_path": str(keys)}
-    )
+def test_a_wrong_key_is_refused_without_being_told(strict: Server, tmp_path: Path) -> None:
+    location = strict.location_with(strict.write_keys(tmp_path / "keys", False), "bucket-of-keys")
     with pytest.raises(CredentialsRefused, match=r"spec.credentials.secretRef") as caught:
         list(open_store(location).list(""))
-    assert "wrong-secret" not in str(caught.value)
+    assert WRONG_KEY not in str(caught.value)
 
 
-def test_rotated_keys_are_read_again(versitygw: Server, tmp_path: Path) -> None:
-    keys = write_keys(tmp_path / "keys", secret_key="wrong-secret")
-    location = versitygw.location("no-such-bucket").model_copy(
-        update={"credentials_path": str(keys)}
-    )
-    store = open_store(location)
+def test_an_unknown_access_key_is_refused(versitygw: Server, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys", "somebody-else")
+    with pytest.raises(CredentialsRefused):
+        list(open_store(versitygw.location_with(keys, "bucket-of-keys")).list(""))
+
+
+def test_rotated_keys_are_read_again(strict: Server, tmp_path: Path) -> None:
+    keys = strict.write_keys(tmp_path / "keys", False)
+    store = open_store(strict.location_with(keys, "no-such-bucket"))
     with pytest.raises(CredentialsRefused):
         store.get("a")
-    write_keys(keys)
+    strict.write_keys(keys, True)
     with pytest.raises(BucketNotFound):
         store.get("a")
 
 
-def test_missing_keys_name_the_key(versitygw: Server, tmp_path: Path) -> None:
-    location = versitygw.location("bucket").model_copy(update={"credentials_path": str(tmp_path)})
-    with pytest.raises(CredentialsMissing, match="AWS_ACCESS_KEY_ID"):
-        open_store(location).get("a")
+KEYS = {"aws": "AWS_ACCESS_KEY_ID", "gcp": "key.json", "azure": "AZURE_STORAGE_KEY"}
+
+
+def test_missing_keys_name_the_key(strict: Server, tmp_path: Path) -> None:
+    with pytest.raises(CredentialsMissing, match=KEYS[strict.provider]):
+        open_store(strict.location_with(tmp_path, "bucket")).get("a")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "store.invalid"])
-def test_an_unreachable_endpoint_names_itself(versitygw: Server, host: str, tmp_path: Path) -> None:
+def test_an_unreachable_endpoint_names_itself(strict: Server, host: str) -> None:
     url = f"http://{host}:{free_port()}"
-    location = versitygw.location("bucket").model_copy(update={"endpoint_url": url})
+    location = strict.location("bucket").model_copy(update={"endpoint_url": url})
     with pytest.raises(StoreUnreachable, match=url) as caught:
         open_store(location).get("a")
     assert isinstance(caught.value, StoreError)

@@ -59,6 +59,7 @@ TOOLS = {
         Tool("pause", "pause", "."),
         Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
         Tool("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+        Tool("fake-gcs-server", "fake-gcs-server", "github.com/fsouza/fake-gcs-server"),
         Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     )
 }

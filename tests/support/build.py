@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+from tests.localcluster import ensure_npm_program
+
 FIRST = (
-    "versitygw", "registry", "etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "helm",
+    "versitygw", "fake-gcs-server",
+    "registry", "etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "helm",
 )  # fmt: skip
 
 
@@ -13,6 +16,7 @@ def main() -> None:
     local = [sys.executable, "-m", "tests.localcluster"]
     subprocess.run([*local, "build", *FIRST], check=True)
     images = subprocess.Popen([*local, "images"])
+    ensure_npm_program("azurite", "azurite-blob")
     subprocess.run([*local, "build"], check=True)
     sys.exit(images.wait())
 

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.dataset import Algorithm, Format, Prepare
+from llmcloud.api.location import StoreLocation as StoreLocation
 from llmcloud.api.names import Reason
 
 ENV_TASK: Final = "LLMCLOUD_TASK"
@@ -50,19 +51,6 @@ class Retry(StrEnum):
     NEVER = "Never"
     USER = "User"
     ENVIRONMENT = "Environment"
-
-
-class StoreLocation(ApiModel):
-    """One ObjectStore as a pod sees it; without `credentials_path` by the pod's own identity."""
-
-    name: str
-    provider: Literal["aws"]
-    bucket: str
-    prefix: str = ""
-    region: str | None = None
-    endpoint_url: str | None = None
-    ca_file: str | None = None
-    credentials_path: str | None = None
 
 
 class ProvisionTask(ApiModel):

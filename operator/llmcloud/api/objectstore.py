@@ -13,13 +13,14 @@ from llmcloud.api.common import (
     Status,
     rules,
 )
+from llmcloud.api.location import Provider
 
 
 class Endpoint(ApiModel):
-    """An S3-compatible server other than the cloud's own."""
+    """A server other than the cloud's own that speaks the provider's protocol."""
 
     url: str = Field(
-        description="http:// or https:// URL of the server.",
+        description="http:// or https:// URL of the server; azure: of the account.",
         max_length=512,
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
     )
@@ -28,11 +29,23 @@ class Endpoint(ApiModel):
     )
 
 
+class Azure(ApiModel):
+    """What a container's name alone does not tell."""
+
+    account: str = Field(
+        description="Name of the storage account.",
+        min_length=3,
+        max_length=24,
+        pattern=r"^[a-z0-9]+$",
+    )
+
+
 class Credentials(ApiModel):
     """How pods sign in to the store."""
 
     secret_ref: LocalReference = Field(
-        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (aws), key.json of a "
+        "service account (gcp), or AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING (azure)."
     )
 
 
@@ -43,9 +56,9 @@ class ObjectStoreSpec(ApiModel):
         {"reclaimPolicy", "credentials", "serviceAccountName"}
     )
 
-    provider: Literal["aws"] = Field(description="Whose protocol the store speaks.")
+    provider: Provider = Field(description="Whose protocol the store speaks.")
     bucket: str = Field(
-        description="Name of the bucket.",
+        description="Name of the bucket; azure: of the container.",
         min_length=3,
         max_length=63,
         pattern=r"^[a-z0-9][-a-z0-9._]*[a-z0-9]$",
@@ -54,10 +67,14 @@ class ObjectStoreSpec(ApiModel):
         default="", description="Everything of this store lies below it; ends in a slash."
     )
     region: str | None = Field(
-        default=None, description="Region of the bucket.", max_length=64, pattern=r"^[a-z0-9-]+$"
+        default=None,
+        description="Region of the bucket; azure: the account's.",
+        max_length=64,
+        pattern=r"^[a-z0-9-]+$",
     )
+    azure: Azure | None = Field(default=None, description="With provider azure only.")
     endpoint: Endpoint | None = Field(
-        default=None, description="S3-compatible server; absent: the cloud's own."
+        default=None, description="Another server of that protocol; absent: the cloud's own."
     )
     create: bool = Field(
         default=False,
@@ -81,7 +98,26 @@ class ObjectStoreSpec(ApiModel):
                 "self.reclaimPolicy != 'Delete' || self.create",
                 "reclaimPolicy Delete needs create: true; a bucket that llmcloud did not create "
                 "is never deleted",
-            )
+            ),
+            (
+                "(self.provider == 'azure') == has(self.azure)",
+                "provider azure needs azure.account, the others have none: set or remove "
+                "spec.azure",
+            ),
+            (
+                "self.provider == 'gcp' || !self.bucket.contains('_')",
+                "only buckets of gcp have underscores in their names: correct spec.bucket",
+            ),
+            (
+                "self.provider != 'azure' || self.bucket.matches('^[a-z0-9]+(-[a-z0-9]+)*$')",
+                "names of containers have lower-case letters, digits and single dashes: correct "
+                "spec.bucket",
+            ),
+            (
+                "!self.bucket.contains('..') && !self.bucket.contains('.-') && "
+                "!self.bucket.contains('-.')",
+                "a dot in a bucket's name stands between letters or digits: correct spec.bucket",
+            ),
         )
     )
 

@@ -33,7 +33,7 @@ class Store(Protocol):
     def location(self) -> StoreLocation: ...
 
     def url(self, path: str = "") -> str:
-        """For people and for status: s3://bucket/prefix/path."""
+        """For people and for status: `StoreLocation.url`."""
         ...
 
     def put(self, path: str, body: bytes | Path, *, if_absent: bool = False) -> None:
@@ -73,7 +73,17 @@ class Store(Protocol):
 
 
 def open_store(location: StoreLocation) -> Store:
-    """The adapter for a location. Opens no connection yet."""
-    from llmcloud.cloud.s3 import S3Store
+    """The adapter for a location. Opens no connection yet; imports that provider's SDK alone."""
+    match location.provider:
+        case "aws":
+            from llmcloud.cloud.s3 import S3Store
 
-    return S3Store(location)
+            return S3Store(location)
+        case "gcp":
+            from llmcloud.cloud.gcs import GcsStore
+
+            return GcsStore(location)
+        case "azure":
+            from llmcloud.cloud.azure import AzureStore
+
+            return AzureStore(location)

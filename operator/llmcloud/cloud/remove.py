@@ -1,18 +1,13 @@
-"""Removing a bucket that we created: only with our owner's tag, and said before it is done."""
+"""Removing a bucket that we created: only with our owner's mark, and said before it is done."""
 
 import logging
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-from botocore.exceptions import ClientError
-
-from llmcloud.api.contract import DeleteStoreTask, Outcome, StoreLocation
+from llmcloud.api.contract import DeleteStoreTask, Outcome
 from llmcloud.api.names import Reason
+from llmcloud.cloud.bucket import open_bucket
 from llmcloud.cloud.errors import BucketNotFound, BucketNotOwned
-from llmcloud.cloud.provision import owner_of
-from llmcloud.cloud.s3 import S3Store
-from llmcloud.cloud.s3_client import not_implemented, translated
-from llmcloud.cloud.s3_versions import delete_versions, list_versions
 
 SHOWN_OBJECTS: Final = 20
 
@@ -21,43 +16,25 @@ log = logging.getLogger(__name__)
 
 def remove(task: DeleteStoreTask) -> Outcome:
     """Idempotent: a bucket that is gone is a success. Raises BucketNotOwned."""
-    location = task.store
-    client = S3Store(location).client
+    name = task.store.bucket
+    bucket = open_bucket(task.store)
     try:
-        owner = owner_of(client, location)
+        owner = bucket.owner()
     except BucketNotFound:
-        return _done(f"Bucket {location.bucket} is gone.")
+        return _done(f"Bucket {name} is gone.")
     if owner != task.owner_uid:
         raise BucketNotOwned(
-            f"Bucket {location.bucket} is kept: it does not carry the tag of this ObjectStore; "
-            "remove it yourself, or set spec.reclaimPolicy: Retain."
+            f"Bucket {name} is kept: it does not carry the mark of this ObjectStore; remove it "
+            "yourself, or set spec.reclaimPolicy: Retain."
         )
-    whole = location.model_copy(update={"prefix": ""})
-    shown = list(islice(list_versions(client, whole, ""), SHOWN_OBJECTS + 1))
-    log.info("Removing bucket %s with all its objects, among them:", location.bucket)
+    shown = list(islice(bucket.versions(), SHOWN_OBJECTS + 1))
+    log.info("Removing bucket %s with all its objects, among them:", name)
     for version in shown[:SHOWN_OBJECTS]:
-        log.info("  %s %s", version["Key"], version.get("VersionId", ""))
+        log.info("  %s", version)
     if len(shown) > SHOWN_OBJECTS:
         log.info("  ... and more")
-    _abort_uploads(client, location)
-    removed = delete_versions(client, whole, "")
-    with translated(location, f"remove bucket {location.bucket}"):
-        client.delete_bucket(Bucket=location.bucket)
-    return _done(f"Removed bucket {location.bucket} with {removed} object versions.")
-
-
-def _abort_uploads(client: Any, location: StoreLocation) -> None:
-    with translated(location, f"abort the uploads to bucket {location.bucket}"):
-        try:
-            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=location.bucket)
-            for page in pages:
-                for upload in page.get("Uploads", []):
-                    client.abort_multipart_upload(
-                        Bucket=location.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
-        except ClientError as error:
-            if not not_implemented(error):
-                raise
+    removed = bucket.delete()
+    return _done(f"Removed bucket {name} with {removed} object versions.")
 
 
 def _done(message: str) -> Outcome:

@@ -7,7 +7,6 @@ carries its writer's token as metadata and, on custom endpoints, is read back af
 whose token is still there has created it.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +22,10 @@ from botocore.exceptions import (
 )
 
 from llmcloud.api.contract import StoreLocation
-from llmcloud.cloud.base import CHUNK_BYTES, DOCUMENT_BYTES, ObjectInfo
-from llmcloud.cloud.errors import (
-    AlreadyExists,
-    DigestMismatch,
-    ObjectChanged,
-    ObjectNotFound,
-    StoreUnreachable,
-)
+from llmcloud.cloud import refusals
+from llmcloud.cloud.base import CHUNK_BYTES, ObjectInfo
 from llmcloud.cloud.s3_client import error_code, http_status, s3_client, translated
+from llmcloud.cloud.transfer import gather, save
 
 WRITER: Final = "llmcloud-writer"
 SETTLE_SECONDS: Final = 0.2
@@ -45,38 +39,30 @@ MULTIPART: Final = TransferConfig(
 
 
 class S3Store:
-    """The `Store` protocol over one client, which provisioning uses for the bucket itself."""
+    """The `Store` protocol over one client."""
 
     def __init__(self, location: StoreLocation) -> None:
         self.location = location
         with translated(location, f"open store {location.name}"):
-            self.client = s3_client(location)
+            self._client = s3_client(location)
 
     def url(self, path: str = "") -> str:
-        return f"s3://{self.location.bucket}/{self.location.prefix}{path}"
+        return self.location.url(path)
 
     def put(self, path: str, body: bytes | Path, *, if_absent: bool = False) -> None:
         with translated(self.location, f"write {self.url(path)}"):
             if isinstance(body, Path):
                 assert not if_absent
                 # Reads parts from the file as they go; aborts the upload when a part fails.
-                with create_transfer_manager(self.client, MULTIPART) as transfers:
+                with create_transfer_manager(self._client, MULTIPART) as transfers:
                     transfers.upload(str(body), self.location.bucket, self._key(path)).result()
             elif if_absent:
                 self._create(path, body)
             else:
-                self.client.put_object(**self._address(path), Body=body)
+                self._client.put_object(**self._address(path), Body=body)
 
     def get(self, path: str) -> bytes:
-        content = bytearray()
-        for chunk in self.open(path):
-            content += chunk
-            if len(content) > DOCUMENT_BYTES:
-                raise DigestMismatch(
-                    f"{self.url(path)} is larger than {DOCUMENT_BYTES} bytes: it is no document "
-                    "of llmcloud; remove it."
-                )
-        return bytes(content)
+        return gather(self.open(path), self.url(path))
 
     def open(self, path: str, *, etag: str | None = None) -> Iterator[bytes]:
         offset = 0
@@ -93,21 +79,13 @@ class S3Store:
                     continue
                 finally:
                     response["Body"].close()
-        raise StoreUnreachable(
-            f"Could not read {self.url(path)}: the connection was lost {READ_ATTEMPTS} times; "
-            "it is retried."
-        )
+        raise refusals.lost(self.url(path), READ_ATTEMPTS)
 
     def get_file(self, path: str, destination: Path, *, etag: str | None = None) -> str:
-        sha256 = hashlib.sha256()
-        with destination.open("wb") as file:
-            for chunk in self.open(path, etag=etag):
-                sha256.update(chunk)
-                file.write(chunk)
-        return sha256.hexdigest()
+        return save(self.open(path, etag=etag), destination)
 
     def list(self, path: str) -> Iterator[ObjectInfo]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(
+        pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self.location.bucket, Prefix=self._key(path)
         )
         with translated(self.location, f"list {self.url(path)}"):
@@ -124,7 +102,7 @@ class S3Store:
 
     def delete(self, path: str) -> None:
         with translated(self.location, f"delete {self.url(path)}"):
-            self.client.delete_object(**self._address(path))
+            self._client.delete_object(**self._address(path))
 
     def _key(self, path: str) -> str:
         return self.location.prefix + path
@@ -136,23 +114,19 @@ class S3Store:
         condition = {"IfMatch": etag} if etag else {}
         window = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            return self.client.get_object(**self._address(path), **condition, **window)
+            return self._client.get_object(**self._address(path), **condition, **window)
         except ClientError as error:
             if http_status(error) == 412 or (etag and error_code(error) == "NoSuchKey"):
-                raise ObjectChanged(
-                    f"{self.url(path)} changed or went while it was read; it is read again."
-                ) from None
+                raise refusals.changed(self.url(path)) from None
             if error_code(error) == "NoSuchKey":
-                raise ObjectNotFound(
-                    f"There is no object {self.url(path)}; check the path."
-                ) from None
+                raise refusals.not_found(self.url(path)) from None
             raise
 
     def _head(self, path: str) -> Any:
         """None if there is no such object, or no such bucket: the answer to HEAD has no body."""
         with translated(self.location, f"look at {self.url(path)}"):
             try:
-                return self.client.head_object(**self._address(path))
+                return self._client.head_object(**self._address(path))
             except ClientError as error:
                 if http_status(error) == 404:
                     return None
@@ -167,13 +141,13 @@ class S3Store:
         if refused or self.location.endpoint_url:
             answer = self._head(path)
             if answer is None or answer["Metadata"].get(WRITER) != token:
-                raise AlreadyExists(f"{self.url(path)} exists already.")
+                raise refusals.exists(self.url(path))
 
     def _create_once(self, path: str, body: bytes, token: str) -> bool:
         """False if there is such an object. 409 means that another create is under way."""
         for attempt in range(CONFLICT_ATTEMPTS):
             try:
-                self.client.put_object(
+                self._client.put_object(
                     **self._address(path), Body=body, IfNoneMatch="*", Metadata={WRITER: token}
                 )
                 return True

@@ -24,24 +24,16 @@ from botocore.exceptions import (
 from botocore.loaders import create_loader
 
 from llmcloud.api.contract import StoreLocation
-from llmcloud.cloud.errors import (
-    AlreadyExists,
-    BucketNotFound,
-    BucketNotOwned,
-    ConfigurationInvalid,
-    CredentialsMissing,
-    CredentialsRefused,
-    DiskFull,
-    ObjectNotFound,
-    StoreError,
-    StoreUnreachable,
-)
+from llmcloud.cloud import refusals
+from llmcloud.cloud.errors import DiskFull, StoreError
+from llmcloud.cloud.keys import read_keys
 
 CONNECT_TIMEOUT_SECONDS: Final = 2
 READ_TIMEOUT_SECONDS: Final = 60
 REQUEST_ATTEMPTS: Final = 4
 CONNECTIONS: Final = 16
 DEFAULT_REGION: Final = "us-east-1"
+KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 CREDENTIALS_REFUSED: Final = frozenset(
     {
@@ -77,22 +69,10 @@ class FileCredentials(Credentials):  # type: ignore[misc]
         return super().get_frozen_credentials()
 
     def _read(self) -> tuple[str, str, str | None]:
-        # The kubelet swaps the link ..data: read all keys of one generation.
-        generation = (self._folder / "..data").resolve()
-        folder = generation if generation.is_dir() else self._folder
-
-        def text(key: str) -> str:
-            file = folder / key
-            return file.read_text().strip() if file.is_file() else ""
-
-        access, secret = text("AWS_ACCESS_KEY_ID"), text("AWS_SECRET_ACCESS_KEY")
+        access, secret, token = read_keys(self._folder, *KEYS)
         if not access or not secret:
-            missing = "AWS_SECRET_ACCESS_KEY" if access else "AWS_ACCESS_KEY_ID"
-            raise CredentialsMissing(
-                f"The Secret of the store's credentials has no key {missing}; "
-                "add it to the Secret that spec.credentials.secretRef names."
-            )
-        return access, secret, text("AWS_SESSION_TOKEN") or None
+            raise refusals.key_missing(KEYS[1] if access else KEYS[0])
+        return access, secret, token or None
 
 
 class FileCredentialProvider(CredentialProvider):  # type: ignore[misc]
@@ -153,60 +133,23 @@ def translated(location: StoreLocation, action: str) -> Iterator[None]:
     except ClientError as error:
         raise _from_answer(error, location, action) from None
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError):
-        raise CredentialsMissing(
-            f"Could not {action}: the pod has no credentials for store {location.name}; set "
-            "spec.credentials.secretRef of the ObjectStore, or give the pod's service account "
-            "an identity."
-        ) from None
+        raise refusals.credentials_missing(location, action) from None
     except SSLError:
-        raise StoreUnreachable(
-            f"Could not {action}: the certificate of {_endpoint(location)} is not trusted; set "
-            "spec.endpoint.caConfigMapRef of the ObjectStore."
-        ) from None
+        raise refusals.untrusted(location, action) from None
     except BotoCoreError as error:
-        raise StoreUnreachable(
-            f"Could not {action}: {_endpoint(location)} cannot be reached "
-            f"({type(error).__name__}); check spec.endpoint.url of ObjectStore {location.name} "
-            "and the cluster's network policies."
-        ) from None
-
-
-def _endpoint(location: StoreLocation) -> str:
-    return location.endpoint_url or f"S3 in {location.region or 'its default region'}"
+        raise refusals.unreachable(location, action, type(error).__name__) from None
 
 
 def _from_answer(error: ClientError, location: StoreLocation, action: str) -> StoreError | DiskFull:
     code, status = error_code(error), http_status(error)
-    prefix = f"Could not {action}:"
     if code == "NoSuchBucket":
-        return BucketNotFound(
-            f"{prefix} bucket {location.bucket} does not exist; create it, correct spec.bucket, "
-            f"or set spec.create: true in a new ObjectStore."
-        )
+        return refusals.bucket_not_found(location, action)
     if code in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
-        return BucketNotOwned(
-            f"{prefix} the name {location.bucket} is taken by another owner; choose another "
-            "spec.bucket."
-        )
+        return refusals.bucket_taken(location, action)
     if code in CREDENTIALS_REFUSED or status in (401, 403):
-        return CredentialsRefused(
-            f"{prefix} the store refused the credentials of ObjectStore {location.name} "
-            f"({code or status}); correct the Secret of spec.credentials.secretRef, or give its "
-            "owner the right."
-        )
-    if code == "PreconditionFailed" or status == 412:
-        return AlreadyExists(f"{prefix} an object of that name exists.")
+        return refusals.credentials_refused(location, action, code or status)
     if code in STORE_FULL or status == 507:
-        return DiskFull(f"{prefix} the store has no room left ({code}); make room in it.")
+        return refusals.full(action, code)
     if code in THROTTLED or status >= 500:
-        return StoreUnreachable(
-            f"{prefix} {_endpoint(location)} answered {code or status} after "
-            f"{REQUEST_ATTEMPTS} attempts; it is retried."
-        )
-    if status == 404:
-        return ObjectNotFound(f"{prefix} there is no such object.")
-    return StoreError(
-        f"{prefix} the store answered {code or status}; check spec.region and spec.endpoint.url "
-        f"of ObjectStore {location.name}.",
-        reason=ConfigurationInvalid.reason,
-    )
+        return refusals.unavailable(location, action, code or status)
+    return refusals.unexpected(location, action, code or status)

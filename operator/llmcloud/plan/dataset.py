@@ -20,7 +20,7 @@ from llmcloud.plan.manifests.pod import (
     store_mounts,
 )
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
-from llmcloud.plan.stores import Missing, StoreAccess, store_access, store_url, usable_store
+from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
 from llmcloud.plan.waiting import look_again_seconds
 
 ROLE = "data"
@@ -226,7 +226,7 @@ def _url(world: DatasetWorld, spec: LLMDatasetSpec, version: str) -> str:
     store_spec = parse(ObjectStoreSpec, store.spec) if store else ""
     if isinstance(store_spec, str):
         return path
-    return store_url(store_access(name, store_spec).location, path)
+    return store_access(name, store_spec).location.url(path)
 
 
 def _prepared(version: str) -> Judgement:

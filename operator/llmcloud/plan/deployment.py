@@ -16,7 +16,7 @@ from llmcloud.plan.manifests.engine import (
     engine_selector,
 )
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse, timestamp
-from llmcloud.plan.stores import Missing, store_url, usable_store
+from llmcloud.plan.stores import Missing, usable_store
 from llmcloud.scaling.decide import Decision, Load, Policy, decide
 
 _KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "scaling")
@@ -124,7 +124,7 @@ def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Mis
     if isinstance(access, Missing):
         return access
     path = spec.model.store.path
-    return ModelSource(access, path, None, store_url(access.location, path))
+    return ModelSource(access, path, None, access.location.url(path))
 
 
 def pinned_model(owner: Owner, training_job: str) -> Manifest | None:

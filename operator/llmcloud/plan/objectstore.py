@@ -20,7 +20,7 @@ from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.manifests.job import attempt_job
 from llmcloud.plan.manifests.pod import Container, attempt_labels, pod_template
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
-from llmcloud.plan.stores import StoreAccess, store_access, store_url
+from llmcloud.plan.stores import StoreAccess, store_access
 from llmcloud.plan.waiting import look_again_seconds
 
 ROLE = "store"
@@ -89,7 +89,7 @@ def _plan_attempt(
     applies: tuple[Manifest, ...] = ()
     if attempt.state is State.START:
         applies = (_job(owner, spec, access, recipe, task, attempt, defaults),)
-    members: Manifest = {"attempt": attempt.number, "url": store_url(access.location, "")}
+    members: Manifest = {"attempt": attempt.number, "url": access.location.url()}
     requeue = attempt.wait_seconds
     match attempt.state:
         case State.SUCCEEDED:

@@ -36,6 +36,7 @@ def store_access(name: str, spec: ObjectStoreSpec) -> StoreAccess:
         name=name,
         provider=spec.provider,
         bucket=spec.bucket,
+        account=spec.azure.account if spec.azure else None,
         prefix=spec.prefix,
         region=spec.region,
         endpoint_url=spec.endpoint.url if spec.endpoint else None,
@@ -77,8 +78,3 @@ def usable_store(
         said = store.condition(Condition.READY).get("message") or "it is being provisioned"
         return Missing(Reason.STORE_NOT_READY, f"ObjectStore {name} is not ready: {said}")
     return store_access(name, spec)
-
-
-def store_url(location: StoreLocation, path: str) -> str:
-    """The s3:// URL of a folder of the store."""
-    return f"s3://{location.bucket}/{location.prefix}{path}"

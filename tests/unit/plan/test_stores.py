@@ -6,7 +6,7 @@ from llmcloud.api.contract import CA_PATH, CREDENTIALS_PATH
 from llmcloud.api.names import Kind, Reason
 from llmcloud.api.objectstore import ObjectStoreSpec
 from llmcloud.plan.model import Owner
-from llmcloud.plan.stores import Missing, StoreAccess, store_access, store_url, usable_store
+from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
 from tests.support.worlds import STORE_SPEC, condition, make_owner, ready_store
 
 ENDPOINT = {"url": "https://minio:9000", "caConfigMapRef": {"name": "roots"}}
@@ -37,7 +37,7 @@ def test_certificates_are_mounted_beside() -> None:
 
 
 def test_a_url_is_bucket_prefix_and_path() -> None:
-    assert store_url(access(prefix="corpus/").location, "a/b/") == "s3://team-a/corpus/a/b/"
+    assert access(prefix="corpus/").location.url("a/b/") == "s3://team-a/corpus/a/b/"
 
 
 @pytest.mark.parametrize(
