@@ -10,6 +10,12 @@ from tests.support.objects import changed, dataset, deployment, store, training_
 
 BASES = {"store": store, "dataset": dataset, "training": training_job, "deployment": deployment}
 
+ROLE = {"roleArn": "arn:aws:iam::123456789012:role/data"}
+APPLICATION = {
+    "tenantId": "11111111-1111-1111-1111-111111111111",
+    "clientId": "22222222-2222-2222-2222-222222222222",
+}
+
 REFUSED: list[tuple[str, str, Any, str]] = [
     ("store", "provider", "ftp", "spec.provider"),
     ("store", "provider", None, "spec.provider"),
@@ -21,6 +27,9 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("store", "azure", {"account": "teama"}, "set or remove spec.azure"),
     ("store", "bucket", "team_a", "only buckets of gcp have underscores"),
     ("store", "bucket", "team..a", "a dot in a bucket's name stands between"),
+    ("store", "credentials", {}, "set exactly one of secretRef, aws, gcp, azure"),
+    ("store", "credentials.aws", ROLE, "set exactly one of secretRef, aws, gcp, azure"),
+    ("store", "credentials", {"azure": APPLICATION}, "credentials are of another cloud"),
     ("dataset", "sources", [], "spec.sources"),
     ("dataset", "type", "video", "spec.type"),
     ("dataset", "tokenizer.train.vocabularySize", 10, "vocabularySize"),

@@ -122,16 +122,19 @@ def fake_gcs(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def azurite(folder: Path) -> Iterator[Server]:
-    """Azurite's blob service in memory, with one account."""
+def azurite(folder: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """Azurite's blob service in memory, with one account; over TLS it takes tokens as well."""
     port = free_port()
     command = [str(ensure_npm_program("azurite", "azurite-blob")), "--inMemoryPersistence"]
     command += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
     command += ["--disableTelemetry", "--skipApiVersionCheck"]
+    scheme = "https" if certificate else "http"
+    if certificate:
+        command += ["--oauth", "basic", "--cert", str(certificate[0]), "--key", str(certificate[1])]
     accounts = f"{ACCOUNT}:{base64.b64encode(SECRET_KEY.encode()).decode()}"
     with _running(command, {"AZURITE_ACCOUNTS": accounts}, port, folder):
-        url, credentials = f"http://127.0.0.1:{port}/{ACCOUNT}", _azure_key(folder / "keys", True)
-        yield Server("azurite", "azure", url, credentials, _azure_key)
+        url = f"{scheme}://127.0.0.1:{port}/{ACCOUNT}"
+        yield Server("azurite", "azure", url, _azure_key(folder / "keys", True), _azure_key)
 
 
 STARTERS = {

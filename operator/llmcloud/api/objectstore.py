@@ -11,9 +11,10 @@ from llmcloud.api.common import (
     Name,
     ObjectPath,
     Status,
+    exactly_one_of,
     rules,
 )
-from llmcloud.api.location import Provider
+from llmcloud.api.location import AwsRole, AzureApplication, GcpAccount, Provider
 
 
 class Endpoint(ApiModel):
@@ -24,8 +25,15 @@ class Endpoint(ApiModel):
         max_length=512,
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
     )
+    token_url: str | None = Field(
+        default=None,
+        description="http:// or https:// URL of the server that exchanges federated tokens; "
+        "absent: the cloud's own.",
+        max_length=512,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+    )
     ca_config_map_ref: ConfigMapKeyReference | None = Field(
-        default=None, description="CA certificates (PEM) that sign the server's certificate."
+        default=None, description="CA certificates (PEM) that sign the servers' certificates."
     )
 
 
@@ -43,9 +51,23 @@ class Azure(ApiModel):
 class Credentials(ApiModel):
     """How pods sign in to the store."""
 
-    secret_ref: LocalReference = Field(
+    secret_ref: LocalReference | None = Field(
+        default=None,
         description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (aws), key.json of a "
-        "service account (gcp), or AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING (azure)."
+        "service account (gcp), or AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING (azure).",
+    )
+    aws: AwsRole | None = Field(
+        default=None, description="By a token of the pod's service account (aws)."
+    )
+    gcp: GcpAccount | None = Field(
+        default=None, description="By a token of the pod's service account (gcp)."
+    )
+    azure: AzureApplication | None = Field(
+        default=None, description="By a token of the pod's service account (azure)."
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one_of("secretRef", "aws", "gcp", "azure"))
     )
 
 
@@ -103,6 +125,14 @@ class ObjectStoreSpec(ApiModel):
                 "(self.provider == 'azure') == has(self.azure)",
                 "provider azure needs azure.account, the others have none: set or remove "
                 "spec.azure",
+            ),
+            (
+                "!has(self.credentials) || has(self.credentials.secretRef) || "
+                "(self.provider == 'aws' && has(self.credentials.aws)) || "
+                "(self.provider == 'gcp' && has(self.credentials.gcp)) || "
+                "(self.provider == 'azure' && has(self.credentials.azure))",
+                "spec.credentials are of another cloud than spec.provider: set those of the "
+                "provider, or secretRef",
             ),
             (
                 "self.provider == 'gcp' || !self.bucket.contains('_')",

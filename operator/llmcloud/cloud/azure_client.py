@@ -15,7 +15,11 @@ from azure.core.exceptions import (
     ClientAuthenticationError,
     HttpResponseError,
 )
-from azure.identity import CredentialUnavailableError, DefaultAzureCredential
+from azure.identity import (
+    ClientAssertionCredential,
+    CredentialUnavailableError,
+    DefaultAzureCredential,
+)
 from azure.storage.blob import BlobServiceClient, ContainerClient, LinearRetry
 from requests.exceptions import SSLError
 
@@ -39,7 +43,8 @@ PART_BYTES: Final = 16 * CHUNK_BYTES
 KEYS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_CONNECTION_STRING")
 STORE_FULL: Final = frozenset({"AccountLimitExceeded", "InsufficientStorage"})
 
-logging.getLogger("azure").setLevel(logging.WARNING)  # it logs every request at INFO
+# It logs every request, and what a token endpoint says when it refuses.
+logging.getLogger("azure").setLevel(logging.ERROR)
 
 
 def container_client(location: StoreLocation) -> ContainerClient:
@@ -64,13 +69,33 @@ def container_client(location: StoreLocation) -> ContainerClient:
     service = (
         _with_key(url, location.account, Path(location.credentials_path), policy)
         if location.credentials_path
-        else BlobServiceClient(url, _own_identity(), **policy)
+        else BlobServiceClient(url, _identity(location), **policy)
     )
     return service.get_container_client(location.bucket)
 
 
-def _own_identity() -> Any:
-    """A pod's identity in the cloud, never a developer's."""
+def _identity(location: StoreLocation) -> Any:
+    """What the pod's token is exchanged for, else its identity in the cloud."""
+    if location.endpoint_url and not location.endpoint_url.startswith("https://"):
+        raise ConfigurationInvalid(
+            f"ObjectStore {location.name} is reached by tokens, which go over https only; correct "
+            "spec.endpoint.url, or set spec.credentials.secretRef."
+        )
+    if location.federation:
+        application, url = location.federation.azure, location.federation.token_url
+        token = Path(location.federation.token_file)
+        assert application is not None
+        return ClientAssertionCredential(
+            application.tenant_id,
+            application.client_id,
+            token.read_text,
+            authority=url,
+            disable_instance_discovery=url is not None,
+            connection_verify=location.ca_file or True,
+            connection_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retry_total=REQUEST_ATTEMPTS - 1,
+        )
     return DefaultAzureCredential(
         exclude_cli_credential=True,
         exclude_developer_cli_credential=True,

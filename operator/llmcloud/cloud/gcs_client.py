@@ -16,21 +16,23 @@ import urllib3
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError
 from google.api_core.retry import Retry
-from google.auth import default
+from google.auth import default, identity_pool
 from google.auth.credentials import Credentials
 from google.auth.exceptions import (
     DefaultCredentialsError,
     GoogleAuthError,
+    OAuthError,
     RefreshError,
     TransportError,
 )
-from google.auth.transport.requests import AuthorizedSession
+from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from llmcloud.api.contract import StoreLocation
+from llmcloud.api.location import Federation
 from llmcloud.cloud import refusals
 from llmcloud.cloud.errors import CredentialsMissing, DiskFull, StoreError
 from llmcloud.cloud.keys import read_keys
@@ -42,6 +44,9 @@ REQUEST_ATTEMPTS: Final = 4
 CONNECTIONS: Final = 16
 KEY: Final = "key.json"
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.full_control"
+STS_URL: Final = "https://sts.googleapis.com"
+IAM_URL: Final = "https://iamcredentials.googleapis.com"
+ACCOUNT_DOMAIN: Final = ".iam.gserviceaccount.com"
 
 LOST_CONNECTION: Final = (
     ConnectionError,
@@ -120,17 +125,44 @@ def gcs_client(location: StoreLocation) -> Client:
     if location.credentials_path:
         credentials = FileCredentials(Path(location.credentials_path))
         project = credentials.project
+    elif location.federation:
+        credentials, project = _federated(location.federation)
     else:
         credentials, project = default(scopes=[SCOPE])
-    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(location.ca_file))
+    tokens: Any = Request(_mounted(requests.Session(), location))
+    session: Any = AuthorizedSession(  # type: ignore[no-untyped-call]
+        credentials, auth_request=tokens
+    )
     return Client(
         project=project,
         credentials=credentials,
         client_options=ClientOptions(api_endpoint=location.endpoint_url),
-        _http=session,
+        _http=_mounted(session, location),
     )
+
+
+def _mounted(session: requests.Session, location: StoreLocation) -> requests.Session:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter(location.ca_file))
+    return session
+
+
+def _federated(federation: Federation) -> tuple[Credentials, str]:
+    """The service account, and its project; the token's file is read at every exchange."""
+    assert federation.gcp is not None
+    email, pool = federation.gcp.service_account, federation.gcp.workload_identity_provider
+    account = f"/v1/projects/-/serviceAccounts/{email}:generateAccessToken"
+    credentials: Any = identity_pool.Credentials(  # type: ignore[no-untyped-call]
+        audience=f"//iam.googleapis.com/{pool}",
+        subject_token_type="urn:ietf:params:oauth:token-type:jwt",
+        token_url=f"{federation.token_url or STS_URL}/v1/token",
+        credential_source={"file": federation.token_file},
+        service_account_impersonation_url=f"{federation.token_url or IAM_URL}{account}",
+        scopes=[SCOPE],
+    )
+    domain = email.split("@")[1].removesuffix(ACCOUNT_DOMAIN)
+    project, _, organisation = domain.partition(".")
+    return credentials, f"{organisation}:{project}" if organisation else project
 
 
 def retry(call: Call) -> Call:
@@ -170,7 +202,7 @@ def translated(location: StoreLocation, action: str) -> Iterator[None]:
         raise _from_answer(int(error.code or 0), location, action) from None
     except DefaultCredentialsError:
         raise refusals.credentials_missing(location, action) from None
-    except RefreshError:
+    except (OAuthError, RefreshError):
         raise refusals.credentials_refused(location, action, "no token is given for them") from None
     except requests.exceptions.SSLError:
         raise refusals.untrusted(location, action) from None

@@ -57,9 +57,14 @@ def credentials_missing(location: StoreLocation, action: str) -> CredentialsMiss
 def credentials_refused(
     location: StoreLocation, action: str, said: str | int
 ) -> CredentialsRefused:
+    remedy = (
+        "let the identity of spec.credentials trust this cluster's tokens, and give it the right"
+        if location.federation
+        else "correct the Secret of spec.credentials.secretRef, or give its owner the right"
+    )
     return CredentialsRefused(
         f"Could not {action}: the store refused the credentials of ObjectStore {location.name} "
-        f"({said}); correct the Secret of spec.credentials.secretRef, or give its owner the right."
+        f"({said}); {remedy}."
     )
 
 

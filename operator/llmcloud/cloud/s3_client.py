@@ -12,7 +12,13 @@ from typing import Any, Final
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
+from botocore.credentials import (
+    AssumeRoleWithWebIdentityCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    DeferredRefreshableCredentials,
+)
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -22,8 +28,10 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.loaders import create_loader
+from botocore.utils import FileWebIdentityTokenLoader
 
 from llmcloud.api.contract import StoreLocation
+from llmcloud.api.location import Federation
 from llmcloud.cloud import refusals
 from llmcloud.cloud.errors import DiskFull, StoreError
 from llmcloud.cloud.keys import read_keys
@@ -34,14 +42,24 @@ REQUEST_ATTEMPTS: Final = 4
 CONNECTIONS: Final = 16
 DEFAULT_REGION: Final = "us-east-1"
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+SESSION: Final = "llmcloud"
+POLICY: Final = Config(
+    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+    read_timeout=READ_TIMEOUT_SECONDS,
+    retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+    max_pool_connections=CONNECTIONS,
+)
 
 CREDENTIALS_REFUSED: Final = frozenset(
     {
         "AccessDenied",
         "AllAccessDisabled",
         "ExpiredToken",
+        "ExpiredTokenException",
         "Forbidden",
+        "IDPRejectedClaim",
         "InvalidAccessKeyId",
+        "InvalidIdentityToken",
         "InvalidToken",
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
@@ -75,6 +93,36 @@ class FileCredentials(Credentials):  # type: ignore[misc]
         return access, secret, token or None
 
 
+class RoleProvider(CredentialProvider):  # type: ignore[misc]
+    """A role, taken with the token that lies in a file at that moment."""
+
+    METHOD = "llmcloud-role"
+
+    def __init__(self, session: Any, federation: Federation, options: dict[str, Any]) -> None:
+        super().__init__()
+        self._session = session
+        self._federation = federation
+        self._options = options
+
+    def load(self) -> DeferredRefreshableCredentials:
+        assert self._federation.aws is not None
+        fetcher = AssumeRoleWithWebIdentityCredentialFetcher(
+            client_creator=self._sts,
+            web_identity_token_loader=FileWebIdentityTokenLoader(self._federation.token_file),
+            role_arn=self._federation.aws.role_arn,
+            extra_args={"RoleSessionName": SESSION},
+        )
+        return DeferredRefreshableCredentials(
+            method=self.METHOD, refresh_using=fetcher.fetch_credentials
+        )
+
+    def _sts(self, service: str, config: Config) -> Any:
+        options = {**self._options, "config": POLICY.merge(config)}
+        return self._session.create_client(
+            service, endpoint_url=self._federation.token_url, **options
+        )
+
+
 class FileCredentialProvider(CredentialProvider):  # type: ignore[misc]
     """The only provider of a session whose keys lie in a folder."""
 
@@ -92,22 +140,18 @@ def s3_client(location: StoreLocation) -> Any:
     """A thread-safe client with explicit timeouts and bounded retries. Connects to nothing yet."""
     session = botocore.session.Session()
     session.register_component("data_loader", SERVICE_MODELS)
+    region = location.region or session.get_config_variable("region") or DEFAULT_REGION
+    options = {"region_name": region, "verify": location.ca_file}
+    provider: CredentialProvider | None = None
     if location.credentials_path:
         provider = FileCredentialProvider(Path(location.credentials_path))
+    elif location.federation:
+        provider = RoleProvider(session, location.federation, options)
+    if provider is not None:
         session.register_component("credential_provider", CredentialResolver([provider]))
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
-        max_pool_connections=CONNECTIONS,
-        s3={"addressing_style": "path" if location.endpoint_url else "auto"},
-    )
+    style = Config(s3={"addressing_style": "path" if location.endpoint_url else "auto"})
     return boto3.Session(botocore_session=session).client(
-        "s3",
-        region_name=location.region or session.get_config_variable("region") or DEFAULT_REGION,
-        endpoint_url=location.endpoint_url,
-        verify=location.ca_file,
-        config=config,
+        "s3", endpoint_url=location.endpoint_url, config=POLICY.merge(style), **options
     )
 
 

@@ -1,11 +1,16 @@
 """How a pod reaches an ObjectStore: its location, and the volumes with keys and certificates."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from llmcloud.api.contract import CA_PATH, CREDENTIALS_PATH, StoreLocation
+from llmcloud.api.location import Federation
 from llmcloud.api.names import Condition, Reason
 from llmcloud.api.objectstore import ObjectStoreSpec
 from llmcloud.plan.model import Manifest, Owner, parse
+
+TOKEN: Final = "token"
+TOKEN_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,15 @@ def store_access(name: str, spec: ObjectStoreSpec) -> StoreAccess:
     volumes: list[Manifest] = []
     mounts: list[Manifest] = []
     credentials_path = ca_file = None
-    if spec.credentials is not None:
+    federation = _federation(name, spec)
+    if spec.credentials is not None and spec.credentials.secret_ref is not None:
         credentials_path = f"{CREDENTIALS_PATH}/{name}"
         volume = {"name": f"keys-{name}", "secret": _read_only(spec.credentials.secret_ref.name)}
         volumes.append(volume)
         mounts.append(_mount(f"keys-{name}", credentials_path))
+    if federation is not None:
+        volumes.append({"name": f"token-{name}", "projected": _token(_audience(federation))})
+        mounts.append(_mount(f"token-{name}", f"{CREDENTIALS_PATH}/{name}"))
     if spec.endpoint is not None and spec.endpoint.ca_config_map_ref is not None:
         reference = spec.endpoint.ca_config_map_ref
         ca_file = f"{CA_PATH}/{name}/{reference.key}"
@@ -42,8 +51,37 @@ def store_access(name: str, spec: ObjectStoreSpec) -> StoreAccess:
         endpoint_url=spec.endpoint.url if spec.endpoint else None,
         ca_file=ca_file,
         credentials_path=credentials_path,
+        federation=federation,
     )
     return StoreAccess(location, tuple(volumes), tuple(mounts))
+
+
+def _federation(name: str, spec: ObjectStoreSpec) -> Federation | None:
+    credentials = spec.credentials
+    if credentials is None or credentials.secret_ref is not None:
+        return None
+    return Federation(
+        token_file=f"{CREDENTIALS_PATH}/{name}/{TOKEN}",
+        token_url=spec.endpoint.token_url if spec.endpoint else None,
+        aws=credentials.aws,
+        gcp=credentials.gcp,
+        azure=credentials.azure,
+    )
+
+
+def _audience(federation: Federation) -> str:
+    """Whom the token is for: what each cloud expects unless it was told otherwise."""
+    if federation.aws is not None:
+        return "sts.amazonaws.com"
+    if federation.gcp is not None:
+        return f"https://iam.googleapis.com/{federation.gcp.workload_identity_provider}"
+    return "api://AzureADTokenExchange"
+
+
+def _token(audience: str) -> Manifest:
+    """A token of the pod's service account, which the kubelet renews in time."""
+    token = {"audience": audience, "expirationSeconds": TOKEN_SECONDS, "path": TOKEN}
+    return {"sources": [{"serviceAccountToken": token}], "defaultMode": 0o440}
 
 
 def _read_only(secret: str) -> Manifest:

@@ -24,6 +24,14 @@ def test_the_smallest_object_of_each_kind(kind: Kind) -> None:
         pytest.param(Kind.OBJECT_STORE, {"prefix": "a"}, "prefix", id="a prefix without an end"),
         pytest.param(Kind.OBJECT_STORE, {"provider": "nfs"}, "provider", id="no such provider"),
         pytest.param(
+            Kind.OBJECT_STORE, {"credentials": {"aws": {"roleArn": "trainer"}}}, "roleArn",
+            id="a role that is no ARN",
+        ),
+        pytest.param(
+            Kind.OBJECT_STORE, {"azure": {"account": "team-a"}}, "account",
+            id="an account with a dash",
+        ),
+        pytest.param(
             Kind.OBJECT_STORE, {"endpoint": {"url": "minio:9000"}}, "url", id="a URL of no scheme"
         ),
         pytest.param(Kind.DATASET, {"sources": []}, "sources", id="no source"),

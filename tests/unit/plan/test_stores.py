@@ -9,6 +9,8 @@ from llmcloud.plan.model import Owner
 from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
 from tests.support.worlds import STORE_SPEC, condition, make_owner, ready_store
 
+POOL = "projects/1/locations/global/workloadIdentityPools/p"
+UUID = "1111111-1111-1111-1111-111111111111"
 ENDPOINT = {"url": "https://minio:9000", "caConfigMapRef": {"name": "roots"}}
 
 
@@ -27,6 +29,37 @@ def test_keys_are_mounted_and_never_read() -> None:
     assert keyed.location.credentials_path == path
     assert keyed.mounts == ({"name": "keys-work", "mountPath": path, "readOnly": True},)
     assert keyed.volumes[0]["secret"] == {"secretName": "keys", "defaultMode": 0o440}
+
+
+FEDERATED = [
+    pytest.param("aws", {"roleArn": "arn:aws:iam::123456789012:role/data"}, "sts.amazonaws.com"),
+    pytest.param(
+        "gcp",
+        {
+            "workloadIdentityProvider": f"{POOL}/providers/k",
+            "serviceAccount": "data@team-a.iam.gserviceaccount.com",
+        },
+        f"https://iam.googleapis.com/{POOL}/providers/k",
+    ),
+    pytest.param(
+        "azure", {"tenantId": f"1{UUID}", "clientId": f"2{UUID}"}, "api://AzureADTokenExchange"
+    ),
+]
+
+
+@pytest.mark.parametrize(("provider", "identity", "audience"), FEDERATED)
+def test_federated_credentials_are_a_token_for_their_cloud(
+    provider: str, identity: dict[str, str], audience: str
+) -> None:
+    federated = access(provider=provider, credentials={provider: identity})
+    (volume,) = federated.volumes
+    token = {"audience": audience, "expirationSeconds": 3600, "path": "token"}
+    assert volume["projected"]["sources"] == [{"serviceAccountToken": token}]
+    assert federated.mounts[0]["mountPath"] == f"{CREDENTIALS_PATH}/work"
+    assert federated.location.federation is not None
+    assert federated.location.federation.token_file == f"{CREDENTIALS_PATH}/work/token"
+    assert federated.location.wire()["federation"][provider] == identity
+    assert federated.location.credentials_path is None
 
 
 def test_certificates_are_mounted_beside() -> None:
