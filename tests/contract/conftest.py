@@ -1,6 +1,7 @@
 """Every test that takes `server` or `store` runs on each server."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from uuid import uuid4
@@ -11,6 +12,8 @@ from llmcloud.api.contract import ProvisionTask, StoreLocation
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.provision import provision
 from tests.contract.servers import CHECKING, MARKING, STARTERS, Server
+
+MANY = [f"many/{number:04d}" for number in range(1010)]
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +65,27 @@ def shared_bucket(running: Callable[[str], Server]) -> Callable[[Server], str]:
         return "shared"
 
     return bucket
+
+
+@pytest.fixture(scope="session")
+def filled(shared_bucket: Callable[[Server], str]) -> Callable[[Server], StoreLocation]:
+    """A prefix of each server with the objects MANY and another, for tests that only read."""
+
+    @cache
+    def fill(server: Server) -> StoreLocation:
+        location = server.location(shared_bucket(server), prefix="filled/")
+        store = open_store(location)
+        with ThreadPoolExecutor(8) as executor:
+            list(executor.map(lambda path: store.put(path, b"x"), [*MANY, "other"]))
+        return location
+
+    return fill
+
+
+@pytest.fixture
+def many(server: Server, filled: Callable[[Server], StoreLocation]) -> StoreLocation:
+    """More objects than fit a page of a listing."""
+    return filled(server)
 
 
 @pytest.fixture

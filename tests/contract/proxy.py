@@ -89,7 +89,7 @@ class Proxy:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -144,7 +144,8 @@ class Proxy:
             text = f'{{"error": {{"code": {fault}, "errors": [{{"reason": "{code}"}}]}}}}'
             headers = [("Content-Type", "application/json")]
         else:
-            text = f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>"
+            text = f"<?xml version='1.0'?><Error><Code>{code}</Code>"
+            text += "<Message>wrong-secret</Message></Error>"
             headers = [("Content-Type", "application/xml"), ("x-ms-error-code", code)]
         return Answer(int(fault), headers, text.encode(), str(len(text)))
 

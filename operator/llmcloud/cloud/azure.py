@@ -18,11 +18,12 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.storage.blob import BlobClient, ContainerClient
+from requests import RequestException
 
 from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
 from llmcloud.cloud.azure_client import container_client, error_code, translated
-from llmcloud.cloud.base import ObjectInfo
+from llmcloud.cloud.base import READ_TIMEOUT_SECONDS, REQUEST_ATTEMPTS, ObjectInfo
 from llmcloud.cloud.transfer import gather, in_ranges, save
 
 WRITER: Final = "llmcloud_writer"
@@ -35,8 +36,11 @@ UPLOADS: Final = 4
 class AzureStore:
     """The `Store` protocol over one client."""
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(
+        self, location: StoreLocation, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+    ) -> None:
         self.location = location
+        self._read_timeout_seconds = read_timeout_seconds
 
     def url(self, path: str = "") -> str:
         return self.location.url(path)
@@ -96,7 +100,7 @@ class AzureStore:
 
     @cached_property
     def _container(self) -> ContainerClient:
-        return container_client(self.location)
+        return container_client(self.location, self._read_timeout_seconds)
 
     def _blob(self, path: str) -> BlobClient:
         return self._container.get_blob_client(self.location.prefix + path)
@@ -112,17 +116,21 @@ class AzureStore:
             raise (refusals.changed if etag else refusals.not_found)(self.url(path)) from None
 
     def _read(self, path: str, etag: str, offset: int, length: int) -> bytes:
-        try:
-            part: bytes = (
-                self._blob(path)
-                .download_blob(offset, length, validate_content=True, **_if_match(etag))
-                .readall()
-            )
-        except (ResourceModifiedError, ResourceNotFoundError):
-            raise refusals.changed(self.url(path)) from None
-        if len(part) != length:
-            raise refusals.damaged(self.url(path))
-        return part
+        """The SDK repeats a request that is not answered, not one whose answer breaks off."""
+        for _ in range(REQUEST_ATTEMPTS):
+            try:
+                answer = self._blob(path).download_blob(
+                    offset, length, validate_content=True, **_if_match(etag)
+                )
+                part: bytes = answer.readall()
+            except (ResourceModifiedError, ResourceNotFoundError):
+                raise refusals.changed(self.url(path)) from None
+            except RequestException:
+                continue
+            if len(part) != length:
+                raise refusals.damaged(self.url(path))
+            return part
+        raise refusals.lost(self.url(path), REQUEST_ATTEMPTS)
 
     def _create(self, path: str, body: bytes) -> None:
         token, blob = uuid4().hex, self._blob(path)

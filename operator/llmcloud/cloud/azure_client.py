@@ -25,7 +25,12 @@ from requests.exceptions import SSLError
 
 from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
-from llmcloud.cloud.base import CHUNK_BYTES
+from llmcloud.cloud.base import (
+    CHUNK_BYTES,
+    CONNECT_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    REQUEST_ATTEMPTS,
+)
 from llmcloud.cloud.errors import (
     ConfigurationInvalid,
     CredentialsMissing,
@@ -36,9 +41,6 @@ from llmcloud.cloud.errors import (
 from llmcloud.cloud.keys import read_keys
 from llmcloud.cloud.transfer import RANGE_BYTES
 
-CONNECT_TIMEOUT_SECONDS: Final = 2
-READ_TIMEOUT_SECONDS: Final = 60
-REQUEST_ATTEMPTS: Final = 4
 PART_BYTES: Final = 16 * CHUNK_BYTES
 KEYS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_CONNECTION_STRING")
 STORE_FULL: Final = frozenset({"AccountLimitExceeded", "InsufficientStorage"})
@@ -47,7 +49,9 @@ STORE_FULL: Final = frozenset({"AccountLimitExceeded", "InsufficientStorage"})
 logging.getLogger("azure").setLevel(logging.ERROR)
 
 
-def container_client(location: StoreLocation) -> ContainerClient:
+def container_client(
+    location: StoreLocation, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+) -> ContainerClient:
     """A thread-safe client with explicit timeouts and bounded retries. Connects to nothing yet."""
     if not location.account:
         raise ConfigurationInvalid(
@@ -56,7 +60,7 @@ def container_client(location: StoreLocation) -> ContainerClient:
     url = location.endpoint_url or f"https://{location.account}.blob.core.windows.net"
     policy: dict[str, Any] = {
         "connection_timeout": CONNECT_TIMEOUT_SECONDS,
-        "read_timeout": READ_TIMEOUT_SECONDS,
+        "read_timeout": read_timeout_seconds,
         "retry_policy": LinearRetry(
             backoff=1, retry_total=REQUEST_ATTEMPTS - 1, random_jitter_range=1
         ),

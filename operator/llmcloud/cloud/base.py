@@ -15,6 +15,10 @@ from llmcloud.api.contract import StoreLocation
 CHUNK_BYTES: Final = 1024 * 1024
 DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 """The largest object that `Store.get` reads into memory."""
+CONNECT_TIMEOUT_SECONDS: Final = 2
+READ_TIMEOUT_SECONDS: Final = 60
+REQUEST_ATTEMPTS: Final = 4
+"""Of every request to a store, the first one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,23 @@ class Store(Protocol):
         ...
 
 
-def open_store(location: StoreLocation) -> Store:
-    """The adapter for a location. Opens no connection yet; imports that provider's SDK alone."""
+def open_store(
+    location: StoreLocation, *, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+) -> Store:
+    """The adapter for a location. Opens no connection yet; imports that provider's SDK alone.
+
+    A server that is silent for `read_timeout_seconds` is asked again.
+    """
     match location.provider:
         case "aws":
             from llmcloud.cloud.s3 import S3Store
 
-            return S3Store(location)
+            return S3Store(location, read_timeout_seconds)
         case "gcp":
             from llmcloud.cloud.gcs import GcsStore
 
-            return GcsStore(location)
+            return GcsStore(location, read_timeout_seconds)
         case "azure":
             from llmcloud.cloud.azure import AzureStore
 
-            return AzureStore(location)
+            return AzureStore(location, read_timeout_seconds)

@@ -18,8 +18,8 @@ from google_crc32c import Checksum
 
 from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
-from llmcloud.cloud.base import CHUNK_BYTES, ObjectInfo
-from llmcloud.cloud.gcs_client import POLICY, gcs_client, translated
+from llmcloud.cloud.base import CHUNK_BYTES, READ_TIMEOUT_SECONDS, ObjectInfo
+from llmcloud.cloud.gcs_client import gcs_client, policy, translated
 from llmcloud.cloud.transfer import gather, in_ranges, save
 
 WRITER: Final = "llmcloud-writer"
@@ -31,8 +31,11 @@ LISTED: Final = "items(name,size,generation),nextPageToken"
 class GcsStore:
     """The `Store` protocol over one client."""
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(
+        self, location: StoreLocation, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+    ) -> None:
         self.location = location
+        self._policy = policy(read_timeout_seconds)
 
     def url(self, path: str = "") -> str:
         return self.location.url(path)
@@ -43,11 +46,11 @@ class GcsStore:
                 assert not if_absent
                 blob = self._blob(path)
                 blob.chunk_size = PART_BYTES
-                blob.upload_from_filename(str(body), checksum="crc32c", **POLICY)
+                blob.upload_from_filename(str(body), checksum="crc32c", **self._policy)
             elif if_absent:
                 self._create(path, body)
             else:
-                self._blob(path).upload_from_string(body, checksum="crc32c", **POLICY)
+                self._blob(path).upload_from_string(body, checksum="crc32c", **self._policy)
 
     def get(self, path: str) -> bytes:
         return gather(self.open(path), self.url(path))
@@ -74,7 +77,7 @@ class GcsStore:
                 prefix=self.location.prefix + path,
                 page_size=PAGE_OBJECTS,
                 fields=LISTED,
-                **POLICY,
+                **self._policy,
             ):
                 relative = blob.name.removeprefix(self.location.prefix)
                 yield ObjectInfo(relative, blob.size, str(blob.generation))
@@ -83,7 +86,7 @@ class GcsStore:
         with translated(self.location, f"look at {self.url(path)}"):
             blob = self._blob(path)
             try:
-                blob.reload(**POLICY)
+                blob.reload(**self._policy)
             except NotFound:
                 return None
         return ObjectInfo(path, blob.size, str(blob.generation))
@@ -91,7 +94,7 @@ class GcsStore:
     def delete(self, path: str) -> None:
         with translated(self.location, f"delete {self.url(path)}"):
             try:
-                self._blob(path).delete(**POLICY)
+                self._blob(path).delete(**self._policy)
             except NotFound:
                 self._require_bucket()
 
@@ -106,7 +109,7 @@ class GcsStore:
         """The object's properties; later requests name their generation."""
         blob = self._blob(path)
         try:
-            blob.reload(**POLICY)
+            blob.reload(**self._policy)
         except NotFound:
             self._require_bucket()
             raise (refusals.changed if etag else refusals.not_found)(self.url(path)) from None
@@ -122,7 +125,7 @@ class GcsStore:
                 if_generation_match=blob.generation,
                 raw_download=True,
                 checksum=None,  # of a part there is none: `open` compares the whole
-                **POLICY,
+                **self._policy,
             )
         except (NotFound, PreconditionFailed):
             raise refusals.changed(self.url(path)) from None
@@ -135,13 +138,13 @@ class GcsStore:
         blob = self._blob(path)
         blob.metadata = {WRITER: token}
         try:
-            blob.upload_from_string(body, if_generation_match=0, checksum="crc32c", **POLICY)
+            blob.upload_from_string(body, if_generation_match=0, checksum="crc32c", **self._policy)
         except PreconditionFailed:
             there = self._blob(path)
-            there.reload(**POLICY)
+            there.reload(**self._policy)
             if (there.metadata or {}).get(WRITER) != token:
                 raise refusals.exists(self.url(path)) from None
 
     def _require_bucket(self) -> None:
         """Raises NotFound if it is the bucket that is missing, not the object."""
-        list(self._client.list_blobs(self.location.bucket, max_results=1, **POLICY))
+        list(self._client.list_blobs(self.location.bucket, max_results=1, **self._policy))

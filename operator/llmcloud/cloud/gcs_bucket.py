@@ -18,11 +18,12 @@ from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
 from llmcloud.cloud.bucket import Protections
 from llmcloud.cloud.errors import BucketNotFound, ConfigurationInvalid, StoreError
-from llmcloud.cloud.gcs_client import POLICY, gcs_client, translated
+from llmcloud.cloud.gcs_client import gcs_client, policy, translated
 from llmcloud.cloud.parallel import in_parallel
 
 OWNER_LABEL: Final = "llmcloud-owner-uid"
 """Labels have no slash and no dot."""
+POLICY: Final = policy()
 STALE_UPLOAD_DAYS: Final = 7
 ABORT_UPLOADS: Final = {
     "action": {"type": "AbortIncompleteMultipartUpload"},

@@ -5,6 +5,7 @@ restart. Answers of the server are never quoted in messages: only their status i
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import count
@@ -34,13 +35,14 @@ from requests.adapters import HTTPAdapter
 from llmcloud.api.contract import StoreLocation
 from llmcloud.api.location import Federation
 from llmcloud.cloud import refusals
+from llmcloud.cloud.base import (
+    CONNECT_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    REQUEST_ATTEMPTS,
+)
 from llmcloud.cloud.errors import CredentialsMissing, DiskFull, StoreError
 from llmcloud.cloud.keys import read_keys
 
-CONNECT_TIMEOUT_SECONDS: Final = 2
-READ_TIMEOUT_SECONDS: Final = 60
-TIMEOUT: Final = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
-REQUEST_ATTEMPTS: Final = 4
 CONNECTIONS: Final = 16
 KEY: Final = "key.json"
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.full_control"
@@ -56,6 +58,9 @@ LOST_CONNECTION: Final = (
     urllib3.exceptions.HTTPError,
 )
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
+# Else every client asks for its bucket once more, in a thread, to label traces that nobody reads.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -178,8 +183,9 @@ def retry(call: Call) -> Call:
     return wrapped
 
 
-POLICY: Final[dict[str, Any]] = {"retry": retry, "timeout": TIMEOUT}
-"""What every call is given."""
+def policy(read_timeout_seconds: float = READ_TIMEOUT_SECONDS) -> dict[str, Any]:
+    """What every call is given."""
+    return {"retry": retry, "timeout": (CONNECT_TIMEOUT_SECONDS, read_timeout_seconds)}
 
 
 def _transient(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from botocore.exceptions import (
 
 from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
-from llmcloud.cloud.base import CHUNK_BYTES, ObjectInfo
+from llmcloud.cloud.base import CHUNK_BYTES, READ_TIMEOUT_SECONDS, ObjectInfo
 from llmcloud.cloud.s3_client import error_code, http_status, s3_client, translated
 from llmcloud.cloud.transfer import gather, save
 
@@ -41,10 +41,12 @@ MULTIPART: Final = TransferConfig(
 class S3Store:
     """The `Store` protocol over one client."""
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(
+        self, location: StoreLocation, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+    ) -> None:
         self.location = location
         with translated(location, f"open store {location.name}"):
-            self._client = s3_client(location)
+            self._client = s3_client(location, read_timeout_seconds)
 
     def url(self, path: str = "") -> str:
         return self.location.url(path)

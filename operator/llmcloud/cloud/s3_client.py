@@ -33,12 +33,14 @@ from botocore.utils import FileWebIdentityTokenLoader
 from llmcloud.api.contract import StoreLocation
 from llmcloud.api.location import Federation
 from llmcloud.cloud import refusals
+from llmcloud.cloud.base import (
+    CONNECT_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    REQUEST_ATTEMPTS,
+)
 from llmcloud.cloud.errors import DiskFull, StoreError
 from llmcloud.cloud.keys import read_keys
 
-CONNECT_TIMEOUT_SECONDS: Final = 2
-READ_TIMEOUT_SECONDS: Final = 60
-REQUEST_ATTEMPTS: Final = 4
 CONNECTIONS: Final = 16
 DEFAULT_REGION: Final = "us-east-1"
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -136,7 +138,7 @@ class FileCredentialProvider(CredentialProvider):  # type: ignore[misc]
         return FileCredentials(self._folder)
 
 
-def s3_client(location: StoreLocation) -> Any:
+def s3_client(location: StoreLocation, read_timeout_seconds: float = READ_TIMEOUT_SECONDS) -> Any:
     """A thread-safe client with explicit timeouts and bounded retries. Connects to nothing yet."""
     session = botocore.session.Session()
     session.register_component("data_loader", SERVICE_MODELS)
@@ -149,7 +151,10 @@ def s3_client(location: StoreLocation) -> Any:
         provider = RoleProvider(session, location.federation, options)
     if provider is not None:
         session.register_component("credential_provider", CredentialResolver([provider]))
-    style = Config(s3={"addressing_style": "path" if location.endpoint_url else "auto"})
+    style = Config(
+        read_timeout=read_timeout_seconds,
+        s3={"addressing_style": "path" if location.endpoint_url else "auto"},
+    )
     return boto3.Session(botocore_session=session).client(
         "s3", endpoint_url=location.endpoint_url, config=POLICY.merge(style), **options
     )
