@@ -1,0 +1,1 @@
+"""Scaling policies of others, each from its source, and the trivial ones."""
