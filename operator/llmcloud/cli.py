@@ -1,4 +1,4 @@
-"""The command line: run the operator, a pod's store task, print CRDs, explain a job's plan."""
+"""The command line: run the operator or a pod's task, print CRDs, explain plans, replay traces."""
 
 import argparse
 import asyncio
@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 
 from llmcloud.api.crd import all_definitions
+from llmcloud.replay import add_arguments
+from llmcloud.replay import run as replay
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -25,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "-f", "--file", type=Path, required=True, help="YAML of one or more objects"
     )
+    add_arguments(commands.add_parser("replay", help="run scaling policies on a trace; no cluster"))
     return parser
 
 
@@ -45,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 
             (arguments.directory / "api.md").write_text(api_reference())
             return 0
+        case "replay":
+            return replay(arguments, sys.stdout)
         case _:
             from llmcloud.explain import explain
 
