@@ -6,7 +6,7 @@ LOCAL := python3 -m tests.localcluster
 PORT ?= 8080
 export PORT
 
-.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator
+.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -64,3 +64,6 @@ soak: setup ## The whole matrices instead of a seeded tenth, one JSON line per f
 
 bench-operator: setup ## Many objects: start delays, calls per object, writes when settled
 	@$(PY) -m pytest -q -s tests/cluster/test_scale.py
+
+bench-autoscaler: setup ## Our scaling policy beside others', on a trace and drawn loads
+	@$(PY) -m tests.bench.autoscaler
