@@ -1,13 +1,13 @@
 """The HorizontalPodAutoscaler of Kubernetes on an Object metric of type AverageValue.
 
-Source: kubernetes/kubernetes v1.37, pkg/controller/podautoscaler/replica_calculator.go
-(GetObjectPerPodMetricReplicas), horizontal.go (stabilizeRecommendationWithBehaviors, the limits
-by behaviour) and pkg/apis/autoscaling/v2/defaults.go.
+Source: kubernetes/kubernetes, pkg/controller/podautoscaler/replica_calculator.go
+(GetObjectPerPodMetricReplicas) and horizontal.go (stabilizeRecommendationWithBehaviors, the
+limits by behaviour) at 00067268967e, pkg/apis/autoscaling/v2/defaults.go at 1adaa7534575.
 
 desired = ceil(metric / target), unless |metric / (target * replicas) - 1| <= 0.1; every 15 s;
 down to the highest recommendation of 300 s; up by at most 4 replicas or 100 % per 15 s. The
 metric is what the gateways hold and the replicas serve, the target 0.8 slots: its users choose
-both, and on waiting requests alone it would do worse.
+both. Waiting requests alone would tell nothing until every replica is full.
 """
 
 import math

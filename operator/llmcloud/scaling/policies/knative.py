@@ -1,6 +1,6 @@
 """Knative's pod autoscaler (KPA), by concurrency.
 
-Source: knative/serving v1.23, pkg/autoscaler/scaling/autoscaler.go (Scale) and
+Source: knative/serving v1.23.0-5-g98e5ef90aa, pkg/autoscaler/scaling/autoscaler.go (Scale) and
 pkg/autoscaler/config/config.go (defaults).
 
 Every 2 s; stable = mean over 60 s, panic = mean over 6 s, target = 70 % of the limit;

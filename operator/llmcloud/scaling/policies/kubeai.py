@@ -1,6 +1,6 @@
 """KubeAI's model autoscaler.
 
-Source: substratusai/kubeai v0.21.0, internal/modelautoscaler/autoscaler.go,
+Source: substratusai/kubeai v0.21.0-3-g2f32ef4, internal/modelautoscaler/autoscaler.go,
 internal/movingaverage/simple.go, internal/modelclient/scale.go, internal/config/system.go.
 
 Every 10 s; the mean of the last 60 readings of active requests (10 min), zeros at first;

@@ -1,7 +1,8 @@
 """Ray Serve's request autoscaling.
 
-Source: ray-project/ray 2.49, python/ray/serve/autoscaling_policy.py and
-python/ray/serve/_private/autoscaling_state.py; defaults of serve/config.py.
+Source: ray-project/ray, python/ray/serve/autoscaling_policy.py at 00590c456b9a and
+python/ray/serve/_private/autoscaling_state.py at 00215194d8ba; delays as its documentation
+gives them.
 
 desired = ceil(ongoing / target), ongoing = queued and running, averaged over 30 s
 (look_back_period_s); up when it has been higher at every look of more than 30 s
