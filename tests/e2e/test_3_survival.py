@@ -12,6 +12,7 @@ from typing import Any
 from llmcloud.api.names import Kind
 from tests.localcluster.cluster import Cluster
 from tests.support.audit import requests
+from tests.support.figures import LINES
 from tests.support.install import NAMESPACE, copy_keys, operator_kubeconfig, settings_of
 from tests.support.kube import Kube, Object, condition
 from tests.support.objects import changed
@@ -86,7 +87,7 @@ def finished(kube: Kube, namespace: str) -> bool:
 
 
 def phase_of(kube: Kube, namespace: str) -> str:
-    """Where the path is, in words."""
+    """Where the path is: the reason of each object's Ready condition."""
     said = []
     for kind, name in (
         (Kind.OBJECT_STORE, "work"),
@@ -94,8 +95,8 @@ def phase_of(kube: Kube, namespace: str) -> str:
         (Kind.TRAINING_JOB, "train"),
         (Kind.DEPLOYMENT, "serve"),
     ):
-        said.append(condition(kube.get(kind, namespace, name)).get("reason", "-"))
-    return " ".join(said)
+        said.append(f"{name} {condition(kube.get(kind, namespace, name)).get('reason', 'absent')}")
+    return ", ".join(said)
 
 
 def test_an_operator_killed_twenty_times_ends_where_an_undisturbed_one_does(
@@ -125,7 +126,7 @@ def test_an_operator_killed_twenty_times_ends_where_an_undisturbed_one_does(
         time.sleep(3)
         assert end_state(kube, stormy) == end_state(kube, calm)
     for phase, count in phases.items():
-        print(f"killed {count} times at: {phase}")
+        LINES.append(f"operator killed {count} times while {phase}")
     assert sum(phases.values()) == KILLS
     created = Counter(
         (r.resource, r.name)

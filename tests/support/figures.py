@@ -1,4 +1,4 @@
-"""Measured figures, printed as one JSON line each at the end of the run."""
+"""What the end of the run prints: measured figures, one JSON line each, and what was tried."""
 
 import json
 from typing import Final
