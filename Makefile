@@ -6,7 +6,7 @@ LOCAL := python3 -m tests.localcluster
 PORT ?= 8080
 export PORT
 
-.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler
+.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler bench-data
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ test: setup ## Everything, ending with pytest's own line
 
 soak: setup ## The whole matrices instead of a seeded tenth, one JSON line per figure
 	@$(PY) -m pytest -q -s --soak tests/contract tests/cluster tests/e2e
+
+bench-data: setup ## Quality and speed of dataset preparation, one JSON line per figure
+	@$(PY) -m tests.bench.data
 
 bench-operator: setup ## Many objects: start delays, calls per object, writes when settled
 	@$(PY) -m pytest -q -s tests/cluster/test_scale.py

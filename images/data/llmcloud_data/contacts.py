@@ -29,14 +29,14 @@ _IPV6: Final = re.compile(
     r"(?<![\w:.])[23][0-9a-fA-F]{3}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:]|\.[0-9])"
 )
 _VERSION_BEFORE: Final = re.compile(
-    r"(?:versions?|ver|release|rev|build|section|chapter|clause|[<>=~^]=?|\bv)[\s.:=]*$",
+    r"(?:\b(?:versions?|ver|release|rev|build|section|chapter|clause)|==|[<>~^]=?|\bv)[\s.:=]*$",
     re.IGNORECASE,
 )
 _CONTEXT_CHARACTERS: Final = 40
 _SMALL_OCTET: Final = 20
 
 _INTERNATIONAL: Final = re.compile(
-    r"(?<![\w+.-])(?:\+|00)[1-9][0-9](?:[ ().\-/\xa0]{0,3}[0-9]){5,13}(?![\w-]|\.[0-9])"
+    r"(?<![\w+.-])(?:\+|00)[1-9](?:[ ().\-/\xa0]{0,3}[0-9]){6,14}(?![\w-]|\.[0-9])"
 )
 _DECIMAL: Final = re.compile(r"\+[0-9]+\.[0-9]+")
 _NATIONAL: Final = re.compile(
