@@ -5,6 +5,7 @@ the builder's own lock. Each step prints its seconds.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +29,11 @@ def build_in_background() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.support.build"]
     print(f"building programs and images in the background, log: {STATE / 'build.log'}", flush=True)
     return subprocess.Popen(
-        ["nice", "-n", "5", *command], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+        ["nice", "-n", "5", *command],
+        cwd=ROOT,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
 
 
@@ -53,7 +58,7 @@ def main(arguments: list[str]) -> int:
             check=False,
         ).returncode
     finally:
-        builder.terminate()
+        os.killpg(builder.pid, signal.SIGTERM)
         builder.wait()
 
 
