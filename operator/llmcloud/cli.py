@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import logging
-import signal
+import os
 import sys
 from pathlib import Path
 
@@ -35,8 +35,16 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     arguments = _parser().parse_args(argv)
-    if sys.platform != "win32" and arguments.command not in ("run", "task"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave
+    try:
+        status = _command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader such as `head` has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _command(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "run":
             return _run(arguments.settings)
