@@ -167,11 +167,16 @@ def outcome_of(job: JobView) -> Outcome | None:
 
 
 def cause(job: JobView) -> Problem:
-    """Why an ended job has no success: the pod's own outcome first, then what the cluster saw."""
+    """Why an ended job has no success: the pod's own outcome first, then what the cluster saw.
+
+    A pod that was asked to stop does not know why: there the cluster's word comes first.
+    """
     outcome = outcome_of(job)
-    if outcome is not None and not outcome.succeeded:
-        return Problem(outcome.reason, outcome.message, outcome.retry)
     found = _first(AFTER_END, job.pods)
+    if outcome is not None and not outcome.succeeded:
+        stopped = outcome.reason is Reason.PREEMPTED
+        if not (stopped and found is not None and found.reason is not Reason.PREEMPTED):
+            return Problem(outcome.reason, outcome.message, outcome.retry)
     if found is not None:
         return found
     said = job.failure_message or "its pod is gone"

@@ -25,6 +25,11 @@ NO_CPU = "0/1 nodes are available: 1 Insufficient cpu."
 DISRUPTION = {"type": "DisruptionTarget", "status": "True", "message": "node is drained"}
 
 
+STOPPED = refusal(
+    Reason.PREEMPTED, Retry.ENVIRONMENT, "It was asked to stop and saved a checkpoint"
+).model_dump_json()
+
+
 def evicted(message: str, **status: object) -> JobView:
     pod: Manifest = {"reason": "Evicted", "message": message, **status}
     return make_job(ended_at=NOW, phase="Failed", pod=pod)
@@ -116,6 +121,15 @@ def test_nothing_is_known_to_keep(pod: PodView) -> None:
             evicted("Pod ephemeral local storage usage exceeds", conditions=[DISRUPTION]),
             Reason.DISK_FULL, Retry.USER, "usage exceeds",
             id="evicted for its disk, which is also a disruption",
+        ),
+        pytest.param(
+            evicted("Pod ephemeral local storage usage exceeds", **ended(143, "Error", STOPPED)),
+            Reason.DISK_FULL, Retry.USER, "usage exceeds",
+            id="evicted for its disk, though all it knows is that it was asked to stop",
+        ),
+        pytest.param(
+            failed_job(143, "Error", STOPPED), Reason.PREEMPTED, Retry.ENVIRONMENT, "saved",
+            id="asked to stop, in its own words",
         ),
         pytest.param(
             evicted("The node was low on resource: memory."),
