@@ -174,9 +174,9 @@ def cause(job: JobView) -> Problem:
     outcome = outcome_of(job)
     found = _first(AFTER_END, job.pods)
     if outcome is not None and not outcome.succeeded:
-        stopped = outcome.reason is Reason.PREEMPTED
-        if not (stopped and found is not None and found.reason is not Reason.PREEMPTED):
-            return Problem(outcome.reason, outcome.message, outcome.retry)
+        own = Problem(outcome.reason, outcome.message, outcome.retry)
+        if own.reason is not Reason.PREEMPTED or not found or found.reason is Reason.PREEMPTED:
+            return own
     if found is not None:
         return found
     said = job.failure_message or "its pod is gone"
