@@ -1,8 +1,13 @@
-"""Order, options and seconds of the whole run."""
+"""Order, options, lanes and seconds of the whole run.
+
+`make test` runs two processes: what takes a whole cluster is one lane, all the rest, which mostly
+waits for servers, is the other. Figures and seconds of both are printed at the end.
+"""
 
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,8 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: PHASES.index(_phase(item)))
+    for item in items:
+        lane = "cluster" if _phase(item) == "e2e" else "servers"
+        item.add_marker(pytest.mark.xdist_group(lane))
 
 
 def _phase(item: pytest.Item) -> str:
@@ -57,6 +66,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     result = yield
     _seconds[_phase(item)] += time.monotonic() - started
     return result
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a lane's process noted comes to the one that prints."""
+    noted = getattr(node, "workeroutput", {})  # a process that crashed has none
+    LINES.extend(noted.get("lines", []))
+    for phase, seconds in noted.get("seconds", {}).items():
+        _seconds[phase] += seconds
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output.update(lines=LINES, seconds=dict(_seconds))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

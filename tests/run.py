@@ -11,9 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+from tests.localcluster.cluster import stop_unused_registry
+
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / ".venv" / "bin"
 STATE = Path(os.environ.get("LLMCLOUD_STATE", ROOT / ".cluster"))
+LANES = ("-n", "2", "--dist", "loadgroup")  # see tests/conftest.py
 CHECKS: tuple[tuple[str, list[str | Path]], ...] = (
     ("format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
     ("lint", [BIN / "ruff", "check", "--quiet", "."]),
@@ -53,13 +56,14 @@ def main(arguments: list[str]) -> int:
         for name, command in CHECKS:
             check(name, command)
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--durations=25", "tests", *arguments],
+            [sys.executable, "-m", "pytest", "-q", *LANES, "--durations=25", "tests", *arguments],
             cwd=ROOT,
             check=False,
         ).returncode
     finally:
         os.killpg(builder.pid, signal.SIGTERM)
         builder.wait()
+        stop_unused_registry()
 
 
 if __name__ == "__main__":

@@ -106,9 +106,7 @@ class Cluster:
                 if not keep_data:
                     shutil.rmtree(layout.folder)
                     layout.claim.unlink(missing_ok=True)
-        others = (ProcessFolder(file.parent) for file in state_folder().glob("*/cluster.json"))
-        if not any(process.alive for folder in others for process in folder.all()):
-            stop_registry()
+        stop_unused_registry()
 
     def alive(self, layout: Layout) -> bool:
         """Whether every program of the cluster lives, ready or not."""
@@ -160,6 +158,13 @@ class Cluster:
         if not layout.api_only:
             found.append(Component("coredns", None, health.dns_ready(layout), version("coredns")))
         return found
+
+
+def stop_unused_registry() -> None:
+    """Stop the registry unless a cluster of this state folder is up, or somebody pushes."""
+    clusters = (ProcessFolder(file.parent) for file in state_folder().glob("*/cluster.json"))
+    if not any(process.alive for folder in clusters for process in folder.all()):
+        stop_registry()
 
 
 def version(component: str) -> str:

@@ -20,7 +20,7 @@ from tests.localcluster.image_base import base_digest, ensure_base
 from tests.localcluster.image_wheel import ensure_wheel
 from tests.localcluster.packages import ensure_programs
 from tests.localcluster.paths import REPOSITORY, LocalClusterError, locked, say
-from tests.localcluster.registry import ensure_registry
+from tests.localcluster.registry import ensure_registry, registry_held
 from tests.localcluster.tools import ensure_tool
 
 DOCKERFILE_IMAGES = ("runtime", "data", "operator", "gateway")
@@ -142,7 +142,7 @@ def build_images(names: Sequence[str] = ALL) -> dict[str, str]:
     if unknown:
         raise LocalClusterError(f"no image is called {unknown[0]}; there are {', '.join(ALL)}")
     ordered = sorted(set(names), key=ALL.index)
-    with ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
+    with registry_held(), ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
         found = pool.submit(find_registry)
         if set(ordered) & set(DOCKERFILE_IMAGES):
             base = pool.submit(ensure_base)

@@ -4,9 +4,12 @@ It listens on 127.0.0.1 only. Blobs are kept in the cache, so a second run pushe
 with nodes runs a second server over the same blobs, inside its own network (see node.py).
 """
 
+import fcntl
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.localcluster.paths import LocalClusterError, cache_folder, locked, state_folder
@@ -65,10 +68,28 @@ def ensure_registry() -> str:
         return f"127.0.0.1:{port}"
 
 
+@contextmanager
+def registry_held() -> Iterator[None]:
+    """Keep the registry from being stopped meanwhile, by any process."""
+    with holders_file().open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def stop_registry() -> None:
-    """Stop the registry; its blobs and its port stay for the next start."""
-    with locked(registry_folder() / "lock"):
+    """Stop the registry unless it is held; its blobs and its port stay for the next start."""
+    with locked(registry_folder() / "lock"), holders_file().open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
         ProcessFolder(registry_folder()).stop()
+
+
+def holders_file() -> Path:
+    """Locked, shared, by whoever pushes."""
+    registry_folder().mkdir(parents=True, exist_ok=True)
+    return registry_folder() / "held"
 
 
 def answers(port: int) -> bool:

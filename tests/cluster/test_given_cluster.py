@@ -4,12 +4,11 @@ import os
 import subprocess
 
 from tests.localcluster.cluster import Cluster
-from tests.support.install import NAMESPACE, ROOT
+from tests.support.install import NAMESPACE, ROOT, ensure_images
 
 
-def test_make_install_takes_the_cluster_and_the_registry_that_it_is_given(
-    images: dict[str, str],
-) -> None:
+def test_make_install_takes_the_cluster_and_the_registry_that_it_is_given() -> None:
+    ensure_images()
     theirs = Cluster("theirs")
     theirs.up(nodes=2)
     try:
