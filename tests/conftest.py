@@ -7,9 +7,11 @@ waits for servers, is the other. Figures and seconds of both are printed at the 
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from tests.support.figures import LINES
 
@@ -33,12 +35,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: PHASES.index(_phase(item)))
-    for item in items:
-        lane = "cluster" if _phase(item) == "e2e" else "servers"
-        item.add_marker(pytest.mark.xdist_group(lane))
+
+
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+    """Each process takes one lane, in the order of its phases."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "cluster" if nodeid.startswith("tests/e2e/") else "servers"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    return Lanes(config, log)
 
 
 def _phase(item: pytest.Item) -> str:
@@ -68,8 +77,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return result
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
+def pytest_testnodedown(node: WorkerController) -> None:
     """What a lane's process noted comes to the one that prints."""
     noted = getattr(node, "workeroutput", {})  # a process that crashed has none
     LINES.extend(noted.get("lines", []))

@@ -86,7 +86,7 @@ def test_many_new_jobs_each_get_their_job_with_few_calls(
     broken = set(names[::step])
     since = datetime.now(UTC)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(kube.apply, manifests))
+        list(pool.map(kube.create, manifests))
     created_seconds = (datetime.now(UTC) - since).total_seconds()
 
     def jobs() -> set[str]:

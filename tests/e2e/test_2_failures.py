@@ -118,6 +118,21 @@ def test_a_trainer_killed_for_memory_is_told_and_counted(
     assert "spec.resources.memory" in message
 
 
+def test_a_trainer_whose_disk_is_full_is_told_and_counted(
+    kube: Kube, namespace: str, prepared: Object
+) -> None:
+    spec = {
+        **prepared["spec"],
+        "hyperparameters": {"maxSteps": 100000},
+        "backoffLimit": 0,
+        "resources": {"cpu": "100m", "memory": "2Gi", "ephemeralStorage": "1Mi"},
+    }
+    kube.apply({**prepared, "spec": spec})
+    message = told(kube, Kind.TRAINING_JOB, namespace, "train", "BackoffLimitExceeded", 300)
+    assert "DiskFull" in message
+    assert "spec.resources.ephemeralStorage" in message
+
+
 def test_a_limit_range_is_told_in_its_own_words_and_healed(kube: Kube, namespace: str) -> None:
     meta = {"name": "small-only", "namespace": namespace}
     limits = {"limits": [{"type": "Container", "max": {"memory": "64Mi"}}]}

@@ -133,6 +133,7 @@ def kubelet_flags(layout: Layout, keys: Keys, letter: str) -> list[str]:
         "resolvConf": str(resolver),
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,
+        "volumeStatsAggPeriod": "10s",  # a minute by default: how late a full disk is noticed
         "evictionHard": {f"{signal}.available": "0%" for signal in EVICTION_SIGNALS},
         "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
     }

@@ -115,6 +115,11 @@ class Kube:
         items: list[Object] = self.call("GET", self._path(kind, namespace), **query)["items"]
         return items
 
+    def create(self, manifest: Object) -> Object:
+        """Make an object that is not there yet."""
+        namespace = manifest["metadata"].get("namespace", "")
+        return self.call("POST", self._path(manifest["kind"], namespace), manifest)
+
     def apply(self, manifest: Object, subresource: str = "") -> Object:
         """Server-side apply as field manager `test`."""
         meta = manifest["metadata"]
