@@ -42,6 +42,13 @@ REFUSED: list[tuple[str, str, Any, str]] = [
         "dataset", "sources", [{"store": {"name": "raw"}, "fields": {"text": "body"}}],
         "fields names members of records",
     ),
+    ("dataset", "type", "chat", "formats text and code hold texts"),
+    ("dataset", "labels", ["a"], "types labeled and tags need labels, the others have none"),
+    (
+        "dataset", "sources",
+        [{"store": {"name": "raw"}, "format": "jsonl", "fields": {"label": "stars"}}],
+        "fields.label is for type labeled",
+    ),
     ("dataset", "prepare.clean.languages", ["english"], "languages"),
     ("dataset", "prepare.redact.entities", ["names"], "entities"),
     ("dataset", "prepare.deduplicate.near.similarityPercent", 99, "similarityPercent"),
@@ -74,6 +81,32 @@ def test_an_invalid_object_is_refused_by_name_of_its_field(
         kube.apply(invalid)
     assert refusal.value.code in (400, 422)
     assert said in str(refusal.value.reason)
+
+
+EXAMPLES: list[tuple[dict[str, Any], str | None]] = [
+    ({"type": "labeled", "labels": ["a", "b"]}, None),
+    ({"type": "labeled"}, "types labeled and tags need labels"),
+    ({"type": "labeled", "labels": ["a", "a"]}, "labels"),
+    ({"type": "tags", "labels": ["O"], "prepare": {"redact": {}}}, "part tokens from their tags"),
+    ({"type": "pairs", "format": "csv"}, None),
+    ({"type": "chat", "format": "csv"}, "hold lists, which csv has not"),
+]
+
+
+@pytest.mark.parametrize(("members", "said"), EXAMPLES)
+def test_examples_need_what_belongs_to_their_type(
+    kube: Kube, members: dict[str, Any], said: str | None
+) -> None:
+    kube.namespace("admission")
+    spec = {**members}
+    source = {"store": {"name": "work"}, "format": spec.pop("format", "jsonl")}
+    name = "-".join(["examples", *members]).lower()
+    manifest = dataset("admission", name=name, sources=[source], **spec)
+    if said is None:
+        kube.apply(manifest)
+        return
+    with pytest.raises(HTTPError, match=said):
+        kube.apply(manifest)
 
 
 def test_a_name_too_long_for_its_children_is_refused(kube: Kube) -> None:

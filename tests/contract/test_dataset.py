@@ -1,6 +1,7 @@
 """Dataset preparation end to end, by the pod's own command, on each server."""
 
 import gzip
+import itertools
 import json
 import os
 import subprocess
@@ -27,7 +28,16 @@ from llmcloud.api.contract import (
     SourceTask,
     StoreLocation,
 )
-from llmcloud.api.dataset import Clean, Deduplicate, Format, Prepare, Redact, Split
+from llmcloud.api.dataset import (
+    RECORD_MEMBERS,
+    Clean,
+    DatasetType,
+    Deduplicate,
+    Format,
+    Prepare,
+    Redact,
+    Split,
+)
 from llmcloud.api.names import Reason
 from llmcloud.cloud.base import Store
 from llmcloud.cloud.errors import TaskError
@@ -229,7 +239,7 @@ def test_records_of_all_formats_become_one_corpus(
     store.put("raw/d/table.parquet", tmp_path / "file")
     formats: dict[Format, str] = {"jsonl": "*.jsonl*", "csv": "*.csv*", "parquet": "*.parquet"}
     sources = [
-        SourceTask(store=location, path="raw/", format=name, text_field="body", include=[glob])
+        SourceTask(store=location, path="raw/", format=name, members=["body"], include=[glob])
         for name, glob in formats.items()
     ]
     result = prepared(prepare(dataset(location, sources=sources)))
@@ -271,3 +281,71 @@ def test_a_language_that_cannot_be_told_is_refused_for_good(
     code, outcome = prepare(dataset(location, prepare=steps))
     assert (code, outcome.retry) == (ExitCode.CONFIGURATION, Retry.NEVER)
     assert "spec.prepare.clean.languages" in outcome.message
+
+
+EXAMPLES: dict[DatasetType, tuple[list[object], dict[str, int]]] = {
+    "chat": (
+        [
+            *({"messages": [{"role": "user", "content": f"What is {n}?"},
+                            {"role": "assistant", "content": f"It is {n}, ask a{n}@acme.com."}]}
+              for n in range(30)),
+            {"messages": [{"role": "user", "content": "What?"}]},
+            {"text": "of another schema"},
+        ],
+        {"missingField": 1, "noAnswer": 1},
+    ),
+    "pairs": (
+        [*({"source": f"question {n}", "target": f"a{n}@acme.com"} for n in range(30)),
+         {"source": "question 3", "target": "a3@acme.com"}, {"source": "alone"}],
+        {"duplicate": 1, "missingField": 1},
+    ),
+    "labeled": (
+        [*({"text": f"Text {n} of a{n}@acme.com", "label": ["no", "yes"][n % 2]}
+           for n in range(30)), {"text": "odd", "label": "maybe"}],
+        {"unknownLabel": 1},
+    ),
+    "tags": (
+        [*({"tokens": ["word", f"number{n}"], "tags": ["no", n % 2]} for n in range(30)),
+         {"tokens": ["word"], "tags": []}],
+        {"lengthMismatch": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", list(EXAMPLES))
+def test_examples_become_shards_of_lines(
+    store: Store, location: StoreLocation, prepare: Run, tmp_path: Path, type_: DatasetType
+) -> None:
+    records, rejected = EXAMPLES[type_]
+    body = "".join(json.dumps(record) + "\n" for record in records)
+    store.put("raw/a.jsonl", body.encode())
+    redact = None if type_ == "tags" else Redact(entities=["email"])
+    task = dataset(
+        location,
+        type=type_,
+        labels=["no", "yes"] if type_ in ("labeled", "tags") else [],
+        sources=[
+            SourceTask(
+                store=location, path="raw/", format="jsonl", include=["*"],
+                members=list(RECORD_MEMBERS[type_]),
+            )
+        ],
+        prepare=Prepare(
+            clean=Clean(), deduplicate=Deduplicate(), redact=redact,
+            split=Split(validation_fraction=0.2),
+        ),
+    )  # fmt: skip
+    result = prepared(prepare(task))
+    assert (result.documents, result.rejected) == (30, rejected)
+    assert result.redacted == ({"email": 30} if redact else {})
+    manifest = read(store, result.version)
+    assert (manifest.type, manifest.labels) == (type_, task.labels)
+    shards = [*manifest.train, *manifest.validation]
+    download(store, version_path("out/", result.version), shards, tmp_path / "files")
+    lines = [(tmp_path / "files" / shard.key).read_text().splitlines() for shard in shards]
+    assert [len(part) for part in lines] == [shard.examples for shard in shards]
+    assert len(lines[-1]) == manifest.validation_documents > 0
+    for line in itertools.chain(*lines):
+        assert set(json.loads(line)) == set(RECORD_MEMBERS[type_])
+        assert "@" not in line
+    assert manifest.tokens > 2 * len(lines[0])

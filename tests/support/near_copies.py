@@ -63,7 +63,7 @@ def remove(corpus: Planted, threshold: float, folder: Path) -> Removed:
         for text in corpus.texts:
             spool.append(text)
             near.add(text)
-        gone = set(np.flatnonzero(near.duplicates(spool, exact)).tolist())
+        gone = set(np.flatnonzero(near.duplicates(spool.__getitem__, exact)).tolist())
     alike = {n for n, s in corpus.near.items() if s >= threshold + 0.05}
     apart = {m for n, s in corpus.near.items() if s <= threshold - 0.1 for m in (n - 1, n)}
     copies = set(np.flatnonzero(exact).tolist())

@@ -1,11 +1,11 @@
-"""The files of one version: a corpus becomes a tokenizer and packed shards, uploaded as they fill.
+"""The files of one version: a corpus becomes a tokenizer and shards, uploaded as they fill.
 
 Everything lies below `a<attempt>/` of the version's folder, and nothing names it before its
 manifest is published.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from llmcloud.cloud.errors import ConfigurationInvalid, SourceEmpty
 from llmcloud.cloud.manifest import files_digest, sha256_of, upload_folder
 from llmcloud_data import shards, tokens
 from llmcloud_data.corpus import Corpus, build_corpus
+from llmcloud_data.examples import Shape, decoded
 from llmcloud_data.progress import (
     PERCENT_CORPUS,
     PERCENT_PACKED,
@@ -46,12 +47,14 @@ class Build:
         """Make and upload the files. Removes `files`. The manifest is not written."""
         total_bytes = sum(source.entry.bytes for source in files)
         advance = self.progress.between(PERCENT_READ, PERCENT_CORPUS, total_bytes)
-        steps, scratch = self.task.prepare, self.scratch / "corpus"
-        with build_corpus(files, steps, scratch, advance) as corpus:
+        shape = Shape(self.task.type, tuple(self.task.labels))
+        scratch = self.scratch / "corpus"
+        with build_corpus(files, shape, self.task.prepare, scratch, advance) as corpus:
             if not len(corpus.train):
                 raise SourceEmpty(
                     f"None of the {len(files)} objects of {describe(self.task.sources)} holds a "
-                    f"text that is kept ({corpus.rejected}); texts are UTF-8 and not empty."
+                    f"{self.task.type} document that is kept ({corpus.rejected}); texts are UTF-8 "
+                    "and not empty."
                 )
             return self._manifest(files, corpus)
 
@@ -62,7 +65,12 @@ class Build:
         tokenizer_files = upload_folder(
             self.store, self.scratch / "tokenizer", self.folder + prefix
         )
-        train, validation = self._packed(tokenizer, corpus)
+        total_bytes = corpus.train.bytes + corpus.validation.bytes
+        advance = self.progress.between(PERCENT_TOKENIZER, PERCENT_PACKED, total_bytes)
+        train, train_tokens = self._split("train", tokenizer, corpus.train, advance)
+        validation, validation_tokens = self._split(
+            "validation", tokenizer, corpus.validation, advance
+        )
         if not train:
             raise ConfigurationInvalid(
                 f"The texts of {describe(task.sources)} are shorter than one sequence of {length} "
@@ -72,11 +80,13 @@ class Build:
             version=self.version,
             recipe=task.recipe,
             attempt=task.attempt,
+            type=task.type,
+            labels=task.labels,
             sources=[source.entry for source in files],
             documents=len(corpus.train) + len(corpus.validation),
             validation_documents=len(corpus.validation),
-            tokens=sum(shard.sequences for shard in train) * length,
-            validation_tokens=sum(shard.sequences for shard in validation) * length,
+            tokens=train_tokens,
+            validation_tokens=validation_tokens,
             sequence_length_tokens=length,
             vocabulary_size=tokenizer.get_vocab_size(),
             end_of_text_id=tokens.end_of_text_id(tokenizer),
@@ -96,31 +106,33 @@ class Build:
     def _trained(self, corpus: Corpus) -> Tokenizer:
         log.info("Training the tokenizer on %d documents", len(corpus.train))
         task = self.task
-        tokenizer = tokens.train(task.tokenizer_algorithm, corpus.train, task.vocabulary_size)
+        tokenizer = tokens.train(task.tokenizer_algorithm, corpus.texts(), task.vocabulary_size)
         tokens.save(tokenizer, self.scratch / "tokenizer", self.task.sequence_length_tokens)
         self.progress.set(PERCENT_TOKENIZER)
         return tokenizer
 
-    def _packed(
-        self, tokenizer: Tokenizer, corpus: Corpus
-    ) -> tuple[list[ShardEntry], list[ShardEntry]]:
-        """The shards of both splits; scratch holds one at a time."""
-        total_bytes = corpus.train.bytes + corpus.validation.bytes
-        advance = self.progress.between(PERCENT_TOKENIZER, PERCENT_PACKED, total_bytes)
+    def _split(
+        self, name: str, tokenizer: Tokenizer, lines: Spool, advance: Callable[[int], None]
+    ) -> tuple[list[ShardEntry], int]:
+        """The shards of a split and their tokens; scratch holds one shard at a time."""
+        log.info("Writing %d documents for %s", len(lines), name)
+        type_, length = self.task.type, self.task.sequence_length_tokens
 
-        def taken(texts: Spool) -> Iterator[str]:
-            for text in texts:
-                yield text
-                advance(len(text))
+        def texts() -> Iterator[str]:
+            for line in lines:
+                yield decoded(type_, line).text
+                advance(len(line))
 
-        def upload(name: str, texts: Spool) -> list[ShardEntry]:
-            log.info("Packing %d documents for %s", len(texts), name)
-            stream = tokens.encode(tokenizer, taken(texts))
-            length = self.task.sequence_length_tokens
-            packed = shards.pack(stream, self.scratch / name, length)
-            return [self._uploaded(f"{self._attempt}{name}/", shard) for shard in packed]
-
-        return upload("train", corpus.train), upload("validation", corpus.validation)
+        stream = tokens.encode(tokenizer, texts())
+        if type_ == "text":
+            written = shards.pack(stream, self.scratch / name, length)
+            count = 0
+        else:
+            # The end of each text is no token of an example.
+            count = sum(map(len, stream)) - len(lines)
+            written = shards.write_lines(lines, self.scratch / name)
+        entries = [self._uploaded(f"{self._attempt}{name}/", shard) for shard in written]
+        return entries, count + sum(entry.sequences for entry in entries) * length
 
     def _uploaded(self, prefix: str, shard: Shard) -> ShardEntry:
         entry = ShardEntry(
@@ -128,6 +140,7 @@ class Build:
             bytes=shard.file.stat().st_size,
             sha256=sha256_of(shard.file),
             sequences=shard.sequences,
+            examples=shard.examples,
         )
         self.store.put(self.folder + entry.key, shard.file)
         shard.file.unlink()

@@ -16,11 +16,12 @@ from llmcloud_data.documents import (
     Document,
     Mask,
     Rejections,
+    document_digest,
     held_out,
     read_documents,
-    text_digest,
 )
 from llmcloud_data.duplicates import exact_duplicates
+from llmcloud_data.examples import Example, Shape, decoded
 from llmcloud_data.near_duplicates import NearDuplicates
 from llmcloud_data.redaction import redacted
 from llmcloud_data.rejections import Rejection
@@ -30,18 +31,30 @@ from llmcloud_data.spool import Spool
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The documents kept, in their order; how many were left out, and what was redacted."""
+    """The documents kept, in their order; how many were left out, and what was redacted.
 
+    The spools hold them as `Example.encoded` does.
+    """
+
+    shape: Shape
     train: Spool
     validation: Spool
     read: int
     rejected: dict[str, int]
     redacted: dict[str, int]
 
+    def texts(self) -> Iterator[str]:
+        """What a tokenizer is trained on."""
+        return (decoded(self.shape.type, line).text for line in self.train)
+
 
 @contextmanager
 def build_corpus(
-    files: Iterable[SourceFile], steps: Prepare, folder: Path, advance: Callable[[int], None]
+    files: Iterable[SourceFile],
+    shape: Shape,
+    steps: Prepare,
+    folder: Path,
+    advance: Callable[[int], None],
 ) -> Iterator[Corpus]:
     """Read all files, removing each when it is read; `advance` hears of its bytes.
 
@@ -50,23 +63,28 @@ def build_corpus(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rejections = Rejections()
-    documents = read_documents(_removed(files, advance), rejections)
+    documents = read_documents(_removed(files, advance), shape, rejections)
     with Spool(folder / "train") as train, Spool(folder / "validation") as validation:
         with Spool(folder / "read") as texts:
-            kept, digests = _kept(documents, steps, texts, folder, rejections)
+            kept, digests = _kept(documents, shape, steps, texts, folder, rejections)
             is_held_out = held_out(digests, steps.split.validation_fraction)
             redactions: Counter[str] = Counter()
             entities = steps.redact.entities if steps.redact is not None else []
+
+            def replaced(part: str) -> str:
+                return redacted(part, entities, redactions)
+
             for number, out in zip(kept, is_held_out, strict=True):
-                text = redacted(texts[number], entities, redactions)
-                (validation if out else train).append(text)
+                example = decoded(shape.type, texts[number]).mapped(replaced)
+                (validation if out else train).append(example.encoded())
         rejected = rejections.counts()
         read = len(kept) + sum(rejected.values())
-        yield Corpus(train, validation, read, rejected, dict(sorted(redactions.items())))
+        yield Corpus(shape, train, validation, read, rejected, dict(sorted(redactions.items())))
 
 
 def _kept(
     documents: Iterable[Document],
+    shape: Shape,
     steps: Prepare,
     texts: Spool,
     folder: Path,
@@ -80,18 +98,18 @@ def _kept(
             near = NearDuplicates(folder, near_step.similarity_percent / 100)
             stack.enter_context(near)
         digests = bytearray()
-        for document in _fit(documents, steps, rejections):
-            texts.append(document.text)
-            digests += text_digest(document.text)
+        for example in _fit(documents, steps, rejections):
+            texts.append(example.encoded())
+            digests += document_digest(example)
             if near is not None:
-                near.add(document.text)
+                near.add(example.text)
         hashes: Digests = np.frombuffer(digests, dtype=DIGEST)
         gone: Mask = np.zeros(len(texts), dtype=np.bool_)
         if steps.deduplicate is not None and steps.deduplicate.exact:
             gone = exact_duplicates(hashes)
             rejections.add_copies(Rejection.DUPLICATE, int(gone.sum()))
         if near is not None:
-            alike = near.duplicates(texts, gone)
+            alike = near.duplicates(lambda number: decoded(shape.type, texts[number]).text, gone)
             rejections.add_copies(Rejection.NEAR_DUPLICATE, int(alike.sum()))
             gone = gone | alike
     return np.flatnonzero(~gone).tolist(), hashes[~gone]
@@ -99,18 +117,20 @@ def _kept(
 
 def _fit(
     documents: Iterable[Document], steps: Prepare, rejections: Rejections
-) -> Iterator[Document]:
+) -> Iterator[Example]:
     """The documents that cleaning leaves, each in its normal form."""
     for document in documents:
         if steps.clean is None:
-            yield document
+            yield document.example
             continue
-        clean = document.with_text(normalised(document.text))
-        reason = unfit(clean.text, clean.format, steps.clean)
+        example = document.example.mapped(normalised)
+        reason = (
+            Rejection.EMPTY if example.blank else unfit(example.text, document.format, steps.clean)
+        )
         if reason is None:
-            yield clean
+            yield example
         else:
-            rejections.add(reason, clean.id)
+            rejections.add(reason, document.id)
 
 
 def _removed(files: Iterable[SourceFile], advance: Callable[[int], None]) -> Iterator[SourceFile]:

@@ -13,7 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmcloud.api.base import canonical_json
 from llmcloud.api.dataset import Format
+from llmcloud_data.examples import Example, Shape, example_of
 from llmcloud_data.records import read_records
 from llmcloud_data.rejections import Rejection
 from llmcloud_data.sources import SourceFile
@@ -42,14 +44,11 @@ class DocumentId:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text, not empty."""
+    """One example, and where it comes from."""
 
     id: DocumentId
     format: Format
-    text: str
-
-    def with_text(self, text: str) -> "Document":
-        return Document(self.id, self.format, text)
+    example: Example
 
 
 class Rejections:
@@ -72,16 +71,31 @@ class Rejections:
         return dict(sorted(self._counts.items()))
 
 
-def read_documents(files: Iterable[SourceFile], rejections: Rejections) -> Iterator[Document]:
+def read_documents(
+    files: Iterable[SourceFile], shape: Shape, rejections: Rejections
+) -> Iterator[Document]:
     """The documents of all files in their order."""
     for source in files:
-        records = read_records(source.file, source.format, source.text_field)
+        records = read_records(source.file, source.format, source.members)
         for index, record in enumerate(records):
             identity = DocumentId(source.entry.store, source.entry.key, index)
-            if isinstance(record, Rejection):
-                rejections.add(record, identity)
+            example = record if isinstance(record, Rejection) else example_of(shape, record)
+            if isinstance(example, Rejection):
+                rejections.add(example, identity)
             else:
-                yield Document(identity, source.format, record)
+                yield Document(identity, source.format, example)
+
+
+def document_digest(example: Example) -> bytes:
+    """What makes two documents copies, and decides on which side of the split one is.
+
+    SHA-256 of the parts, in which runs of white space count as one space. Labels, tags and roles
+    do not count, so that no text lies on both sides.
+    """
+    if example.type == "text":
+        return text_digest(example.parts[0])
+    parts = [" ".join(part.split()) for part in example.parts]
+    return hashlib.sha256(canonical_json(parts)).digest()
 
 
 def text_digest(text: str) -> bytes:

@@ -11,7 +11,7 @@ time of one band, and at most `CACHED_DOCUMENTS` documents.
 
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Final, Self
 import numpy as np
 
 from llmcloud_data.documents import Mask
-from llmcloud_data.spool import Spool
 from llmcloud_data.words import Hashes, mixed, run_hashes, simple_words, word_hashes
 
 RUN_WORDS: Final = 5
@@ -104,10 +103,13 @@ class NearDuplicates:
         if len(self._buffer) >= BUFFERED_DOCUMENTS:
             self._flush()
 
-    def duplicates(self, texts: Spool, excluded: Mask) -> Mask:
-        """Which documents go, of those that are not `excluded`; an excluded one is none's."""
+    def duplicates(self, text_of: Callable[[int], str], excluded: Mask) -> Mask:
+        """Which documents go, of those that are not `excluded`; an excluded one is none's.
+
+        `text_of` gives the text of a document by its number.
+        """
         self._flush()
-        groups = _Groups(texts, self._similarity)
+        groups = _Groups(len(excluded), text_of, self._similarity)
         for file in self._files:
             file.seek(0)
             hashes = np.fromfile(file, dtype=np.uint64)
@@ -143,11 +145,11 @@ def _buckets(hashes: Hashes, excluded: Mask) -> Iterator[list[int]]:
 class _Groups:
     """Disjoint sets of documents, each known by its first."""
 
-    def __init__(self, texts: Spool, similarity: float) -> None:
+    def __init__(self, count: int, text_of: Callable[[int], str], similarity: float) -> None:
         self._similarity = similarity
-        self._parents = array("q", range(len(texts)))
+        self._parents = array("q", range(count))
         self._different: set[tuple[int, int]] = set()
-        self._shingles = lru_cache(CACHED_DOCUMENTS)(lambda number: shingles(texts[number]))
+        self._shingles = lru_cache(CACHED_DOCUMENTS)(lambda number: shingles(text_of(number)))
 
     def join(self, bucket: list[int]) -> None:
         recent: deque[int] = deque(maxlen=COMPARED)

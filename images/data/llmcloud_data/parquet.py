@@ -1,35 +1,34 @@
-"""Records of a Parquet file: one column, page by page, a few rows at a time."""
+"""Records of a Parquet file: some columns, page by page, a few rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llmcloud_data.examples import Value
 from llmcloud_data.rejections import Rejection
 
 BATCH_ROWS: Final = 64
 BUFFER_BYTES: Final = 1024 * 1024
 
 
-def parquet_records(file: Path, column: str) -> Iterator[bytes | Rejection]:
-    """The values of a column of strings. Memory is bounded by the file's own page size.
+def parquet_records(file: Path, columns: Sequence[str]) -> Iterator[tuple[Value, ...] | Rejection]:
+    """The values of columns. Memory is bounded by the file's own page size.
 
-    Values are taken as bytes: a writer may have put into a string column what is no UTF-8.
+    Strings are taken as bytes: a writer may have put into a string column what is no UTF-8.
     """
     try:
         with pq.ParquetFile(
             file, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
         ) as parquet:
-            schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
-            problem = _problem(schema, column)
-            if problem is not None:
-                yield from (problem for _ in range(rows))
+            if not set(columns) <= set(parquet.schema_arrow.names):
+                yield from (Rejection.MISSING_FIELD for _ in range(parquet.metadata.num_rows))
                 return
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=[column], use_threads=False):
-                for value in batch.column(0).cast(pa.large_binary()).to_pylist():
-                    yield Rejection.MISSING_FIELD if value is None else value
+            wanted = list(dict.fromkeys(columns))
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+                yield from _rows([_bytes(batch.column(column)) for column in columns])
     except pa.ArrowException:
         yield Rejection.CORRUPT
     except OSError as error:
@@ -38,11 +37,15 @@ def parquet_records(file: Path, column: str) -> Iterator[bytes | Rejection]:
         yield Rejection.CORRUPT
 
 
-def _problem(schema: pa.Schema, column: str) -> Rejection | None:
-    if column not in schema.names:
-        return Rejection.MISSING_FIELD
-    kind = schema.field(column).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+def _rows(columns: list[pa.Array]) -> Iterator[tuple[Value, ...] | Rejection]:
+    for row in zip(*columns, strict=True):
+        try:
+            yield tuple(value.as_py() for value in row)
+        except UnicodeDecodeError:  # within a list or a structure
+            yield Rejection.INVALID_UTF8
+
+
+def _bytes(column: pa.Array) -> pa.Array:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return None if text else Rejection.NOT_TEXT
+    return column.cast(pa.large_binary()) if text else column

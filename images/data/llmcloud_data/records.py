@@ -1,54 +1,58 @@
-"""Records: the bytes of one object become texts, one at a time, none above `RECORD_BYTES`.
+"""Records: the bytes of one object become the members of records, one record at a time.
 
 What cannot be read is a `Rejection` in its record's place, so that a record's position in its
-object does not depend on what is wrong with others. Text is UTF-8; a byte-order mark is dropped
-and line ends become newlines. Compression is seen from the first bytes, with which no UTF-8
-text begins. An object that breaks off is read up to there.
+object does not depend on what is wrong with others. Text is UTF-8; a byte-order mark is dropped.
+Compression is seen from the first bytes, with which no UTF-8 text begins. An object that breaks
+off is read up to there. No line, row or part above `RECORD_BYTES` is held.
 """
 
 import csv
 import io
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, assert_never
 
 import pyarrow as pa
 
 from llmcloud.api.dataset import Format
+from llmcloud_data.examples import BOM, RECORD_BYTES, Value
 from llmcloud_data.parquet import parquet_records
 from llmcloud_data.rejections import Rejection
 
-RECORD_BYTES: Final = 8 * 1024 * 1024
-"""No text is longer: a longer file is cut after line ends, a longer record is rejected."""
+Values = tuple[Value, ...]
+"""One record's members, in the order asked for; None where there is none."""
 
-BOM: Final = b"\xef\xbb\xbf"
 CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
 
 csv.field_size_limit(RECORD_BYTES)
 
 
-def read_records(file: Path, format_: Format, field: str) -> Iterator[str | Rejection]:
-    """The texts of an object, each in its place or the reason why it is none."""
+def read_records(
+    file: Path, format_: Format, members: Sequence[str]
+) -> Iterator[Values | Rejection]:
+    """The records of an object, each in its place or the reason why it cannot be read.
+
+    Formats text and code have one member, whatever its name.
+    """
     if format_ == "parquet":
-        found: Iterator[bytes | str | Rejection] = parquet_records(file, field)
-    else:
-        found = _stream_records(file, format_, field)
-    for record in found:
-        yield record if isinstance(record, Rejection) else _text(record)
+        return parquet_records(file, members)
+    return _stream_records(file, format_, members)
 
 
-def _stream_records(file: Path, format_: Format, field: str) -> Iterator[bytes | str | Rejection]:
+def _stream_records(
+    file: Path, format_: Format, members: Sequence[str]
+) -> Iterator[Values | Rejection]:
     try:
         with _opened(file) as stream:
             match format_:
                 case "text" | "code":
-                    yield from _parts(stream)
+                    for part in _parts(stream):
+                        yield part if isinstance(part, Rejection) else (part,)
                 case "jsonl":
-                    yield from _json_texts(stream, field)
+                    yield from _json_records(stream, members)
                 case "csv":
-                    yield from _csv_texts(stream, field)
+                    yield from _csv_records(stream, members)
                 case "parquet":
                     raise AssertionError(format_)
                 case _:
@@ -67,21 +71,6 @@ def _opened(file: Path) -> BinaryIO:
     if codec is None:
         return file.open("rb")
     return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), codec))
-
-
-def _text(record: bytes | str) -> str | Rejection:
-    """A record as text, or why it is none."""
-    try:
-        # A JSON string may hold lone surrogates, which no UTF-8 can.
-        encoded = record.encode() if isinstance(record, str) else record.removeprefix(BOM)
-        text = record if isinstance(record, str) else encoded.decode()
-    except UnicodeError:
-        return Rejection.INVALID_UTF8
-    if len(encoded) > RECORD_BYTES:
-        return Rejection.TOO_LARGE
-    if not text.strip():
-        return Rejection.EMPTY
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parts(stream: BinaryIO) -> Iterator[bytes | Rejection]:
@@ -120,16 +109,16 @@ def _skip_line(stream: BinaryIO) -> None:
         pass
 
 
-def _json_texts(stream: BinaryIO, field: str) -> Iterator[str | Rejection]:
-    """One member of the object on each line; blank lines are no records."""
+def _json_records(stream: BinaryIO, members: Sequence[str]) -> Iterator[Values | Rejection]:
+    """Members of the object on each line; blank lines are no records."""
     for line in _lines(stream):
         if isinstance(line, Rejection):
             yield line
         elif line.strip():
-            yield _member(line, field)
+            yield _members(line, members)
 
 
-def _member(line: bytes, field: str) -> str | Rejection:
+def _members(line: bytes, members: Sequence[str]) -> Values | Rejection:
     try:
         record = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -138,10 +127,7 @@ def _member(line: bytes, field: str) -> str | Rejection:
         return Rejection.INVALID_RECORD
     if not isinstance(record, dict):
         return Rejection.INVALID_RECORD
-    value = record.get(field)
-    if value is None:
-        return Rejection.MISSING_FIELD
-    return value if isinstance(value, str) else Rejection.NOT_TEXT
+    return tuple(record.get(member) for member in members)
 
 
 class _RowLines(Iterator[str]):
@@ -172,19 +158,21 @@ class _BrokenRow(Exception):
         self.rejection = rejection
 
 
-def _csv_texts(stream: BinaryIO, field: str) -> Iterator[str | Rejection]:
-    """One column of the rows below the header (RFC 4180); empty lines are no rows."""
+def _csv_records(stream: BinaryIO, members: Sequence[str]) -> Iterator[Values | Rejection]:
+    """Columns of the rows below the header (RFC 4180); empty lines are no rows."""
     rows = _rows(stream)
     header = next(rows, [])
     if isinstance(header, Rejection):
         yield header
         return
-    column = header.index(field) if field in header else sys.maxsize
+    places = [header.index(member) if member in header else None for member in members]
     for row in rows:
         if isinstance(row, Rejection):
             yield row
         elif row:
-            yield row[column] if column < len(row) else Rejection.MISSING_FIELD
+            yield tuple(
+                row[place] if place is not None and place < len(row) else None for place in places
+            )
 
 
 def _rows(stream: BinaryIO) -> Iterator[list[str] | Rejection]:

@@ -1,7 +1,7 @@
-"""Token shards: sequences of one length, packed without gaps, in files of bounded size.
+"""Shards: token sequences of one length, packed without gaps, or lines of examples.
 
-Documents follow one another in one stream, which is cut into sequences; the rest at the end, less
-than one sequence, is left out. Same documents, same bytes.
+Documents of type text follow one another in one stream, which is cut into sequences; the rest at
+the end, less than one sequence, is left out. Same documents, same bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,16 +12,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-SHARD_BYTES: Final = 16 * 1024 * 1024
+from llmcloud.api.dataset_files import SHARD_BYTES
+
 TOKEN: Final = np.dtype("<u4")
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file of whole sequences."""
+    """One file of whole sequences, or of whole lines."""
 
     file: Path
-    sequences: int
+    sequences: int = 0
+    examples: int = 0
 
 
 @dataclass(slots=True)
@@ -71,3 +73,29 @@ def pack(
             yield write(shard_tokens)
     if rest := buffer.tokens - buffer.tokens % sequence_length_tokens:
         yield write(rest)
+
+
+def write_lines(
+    lines: Iterable[str], folder: Path, shard_bytes: int = SHARD_BYTES
+) -> Iterator[Shard]:
+    """Write `00000.jsonl`, `00001.jsonl`, ... below `folder`, each as it fills."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held: list[bytes] = []
+    number = held_bytes = 0
+
+    def write() -> Shard:
+        nonlocal number, held_bytes
+        shard = Shard(folder / f"{number:05d}.jsonl", examples=len(held))
+        shard.file.write_bytes(b"".join(held))
+        number, held_bytes = number + 1, 0
+        held.clear()
+        return shard
+
+    for line in lines:
+        encoded = line.encode() + b"\n"
+        if held and held_bytes + len(encoded) > shard_bytes:
+            yield write()
+        held.append(encoded)
+        held_bytes += len(encoded)
+    if held:
+        yield write()

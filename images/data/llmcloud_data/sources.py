@@ -25,7 +25,7 @@ class SourceObject:
     store: Store
     info: ObjectInfo
     format: Format
-    text_field: str
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SourceFile:
     entry: SourceEntry
     file: Path
     format: Format
-    text_field: str
+    members: tuple[str, ...]
 
 
 def matches(key: str, include: Iterable[str]) -> bool:
@@ -54,7 +54,7 @@ def list_sources(sources: list[SourceTask]) -> list[SourceObject]:
     for source in sources:
         store = open_store(source.store)
         for info in _matching(store, source):
-            item = SourceObject(store, info, source.format, source.text_field)
+            item = SourceObject(store, info, source.format, tuple(source.members))
             found.setdefault((source.store.name, info.path), item)
             if len(found) > OBJECTS_LIMIT:
                 raise ConfigurationInvalid(
@@ -96,7 +96,7 @@ def read_sources(
             )
         name = item.store.location.name
         entry = SourceEntry(store=name, key=item.info.path, bytes=read_bytes, sha256=sha256)
-        return SourceFile(entry, file, item.format, item.text_field)
+        return SourceFile(entry, file, item.format, item.members)
 
     folder.mkdir(parents=True, exist_ok=True)
     files = []

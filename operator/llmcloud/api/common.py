@@ -29,6 +29,8 @@ LIST_MAP_BY_NAME: Final[dict[str, Any]] = {
     "x-kubernetes-list-map-keys": ["name"],
 }
 LIST_ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
+LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
+"""No value twice. The API server takes two orders of the same values for equal."""
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:

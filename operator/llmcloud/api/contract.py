@@ -12,7 +12,11 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from llmcloud.api.base import ApiModel
-from llmcloud.api.dataset import Algorithm, Format, Prepare
+from llmcloud.api.dataset import Algorithm, DatasetType, Format, Prepare
+from llmcloud.api.dataset_files import DatasetManifest as DatasetManifest
+from llmcloud.api.dataset_files import FileEntry as FileEntry
+from llmcloud.api.dataset_files import ShardEntry as ShardEntry
+from llmcloud.api.dataset_files import SourceEntry as SourceEntry
 from llmcloud.api.location import StoreLocation as StoreLocation
 from llmcloud.api.names import Reason
 
@@ -71,12 +75,15 @@ class DeleteStoreTask(ApiModel):
 
 
 class SourceTask(ApiModel):
-    """Objects below `path` of a store whose keys match a pattern of `include`."""
+    """Objects below `path` of a store whose keys match a pattern of `include`.
+
+    `members` are the names in their records of what `RECORD_MEMBERS` lists for the type.
+    """
 
     store: StoreLocation
     path: str
     format: Format
-    text_field: str = "text"
+    members: list[str] = ["text"]
     include: list[str]
 
 
@@ -86,6 +93,8 @@ class DatasetTask(ApiModel):
     kind: Literal["dataset"] = "dataset"
     recipe: str
     attempt: int
+    type: DatasetType = "text"
+    labels: list[str] = []
     sources: list[SourceTask]
     prepare: Prepare
     tokenizer_algorithm: Algorithm
@@ -160,58 +169,6 @@ Task = Annotated[
     Field(discriminator="kind"),
 ]
 TASK: Final[TypeAdapter[Task]] = TypeAdapter(Task)
-
-
-class FileEntry(ApiModel):
-    """One file of a manifest. `key` is relative to the manifest's own folder."""
-
-    key: str
-    bytes: int
-    sha256: str
-
-
-class SourceEntry(ApiModel):
-    """One source object as it was read."""
-
-    store: str
-    key: str
-    bytes: int
-    sha256: str
-
-
-class ShardEntry(FileEntry):
-    """Packed token shard: little-endian uint32, `sequences` x `sequence_length_tokens`."""
-
-    sequences: int
-
-
-class DatasetManifest(ApiModel):
-    """`<output.path>versions/<64 hex of version>/manifest.json`, written last, only if absent.
-
-    `version` = "sha256:" + SHA-256 of the canonical JSON of the recipe and of the sorted list of
-    (source store, key, SHA-256 of bytes). Train shards are shuffled by nobody: the order of the
-    documents is the sorted order of their keys.
-    """
-
-    schema_version: Literal[1] = 1
-    version: str
-    recipe: str
-    attempt: int
-    sources: list[SourceEntry]
-    documents: int
-    validation_documents: int
-    documents_read: int | None = None
-    tokens: int
-    validation_tokens: int
-    sequence_length_tokens: int
-    vocabulary_size: int
-    end_of_text_id: int
-    rejected: dict[str, int]
-    redacted: dict[str, int] = {}
-    tokenizer_digest: str
-    tokenizer: list[FileEntry]
-    train: list[ShardEntry]
-    validation: list[ShardEntry]
 
 
 class CheckpointEntry(ApiModel):

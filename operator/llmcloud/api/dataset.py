@@ -1,12 +1,13 @@
 """LLMDataset: data in, immutable versions out."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
     LIST_ATOMIC,
+    LIST_SET,
     Digest,
     Output,
     PodSettings,
@@ -25,15 +26,43 @@ Language = Annotated[str, StringConstraints(max_length=3, pattern=r"^[a-z]{2,3}$
 Entity = Literal["email", "phone", "creditCard", "ipAddress", "iban", "nationalId"]
 
 
-class Fields(ApiModel):
-    """Which members of a record are read."""
+DatasetType = Literal["text", "chat", "pairs", "labeled", "tags"]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+MemberName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
-    text: str = Field(
-        default="text",
-        description="The member of a JSON line, or the column, that holds the text.",
-        min_length=1,
-        max_length=256,
+RECORD_MEMBERS: Final[dict[DatasetType, tuple[str, ...]]] = {
+    "text": ("text",),
+    "chat": ("messages",),
+    "pairs": ("source", "target"),
+    "labeled": ("text", "label"),
+    "tags": ("tokens", "tags"),
+}
+"""What a record of each type has; `Fields` says under which names."""
+
+
+class Fields(ApiModel):
+    """Which members of a record are read: of a JSON line, or columns. Absent: of the same name."""
+
+    text: MemberName | None = Field(default=None, description="Types text, labeled: the text.")
+    messages: MemberName | None = Field(
+        default=None,
+        description="Type chat: a list of objects with role (system, user, assistant, tool) and "
+        "content.",
     )
+    source: MemberName | None = Field(default=None, description="Type pairs: what is given.")
+    target: MemberName | None = Field(default=None, description="Type pairs: what is wanted.")
+    label: MemberName | None = Field(
+        default=None, description="Type labeled: one of spec.labels, or its number from 0."
+    )
+    tokens: MemberName | None = Field(default=None, description="Type tags: a list of words.")
+    tags: MemberName | None = Field(
+        default=None,
+        description="Type tags: a list as long, each one of spec.labels, or its number from 0.",
+    )
+
+    def members(self, type_: DatasetType) -> list[str]:
+        """The names in the records of what `RECORD_MEMBERS` lists, in its order."""
+        return [getattr(self, member) or member for member in RECORD_MEMBERS[type_]]
 
 
 class Source(ApiModel):
@@ -53,12 +82,10 @@ class Source(ApiModel):
     format: Format = Field(
         default="text",
         description="How an object's bytes become documents: text and code, one file, one text; "
-        "jsonl, csv (with a header) and parquet, one record, one text. All but parquet may be "
+        "jsonl, csv (with a header) and parquet, one record, one document. All but parquet may be "
         "compressed by gzip or zstd, which is seen from the bytes.",
     )
-    fields: Fields | None = Field(
-        default=None, description="Which members of a record are read; absent: text."
-    )
+    fields: Fields | None = Field(default=None, description="Which members of a record are read.")
     include: list[Glob] = Field(
         default=["*"],
         description="Glob patterns; an object is read if its key or its last part matches one.",
@@ -183,22 +210,69 @@ class Tokenizer(ApiModel):
     train: TrainTokenizer = Field(description="Train one on this dataset.")
 
 
+def _fields_of(member: str) -> tuple[str, str]:
+    """The rule that a member of `Fields` is named with its types alone."""
+    types = [type_ for type_, members in RECORD_MEMBERS.items() if member in members]
+    return (
+        f"self.type in {types} || !self.sources.exists(s, has(s.fields) && has(s.fields.{member}))",
+        f"fields.{member} is for type {' and '.join(types)}: remove it, or correct spec.type",
+    )
+
+
 class LLMDatasetSpec(ApiModel):
-    """What is read, and how it becomes tokens."""
+    """What is read, and how it becomes tokens or examples."""
 
     mutable: ClassVar[frozenset[str]] = frozenset({"sources", "prepare"})
 
-    type: Literal["text"] = Field(description="What a document is: packed text.")
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.type == 'text' || !self.sources.exists(s, s.format in ['text', 'code'])",
+                "formats text and code hold texts: set each source's format to jsonl, csv or "
+                "parquet, or spec.type to text",
+            ),
+            (
+                "!(self.type in ['chat', 'tags']) || !self.sources.exists(s, s.format == 'csv')",
+                "records of type chat and tags hold lists, which csv has not: use jsonl or parquet",
+            ),
+            (
+                "(self.type in ['labeled', 'tags']) == has(self.labels)",
+                "types labeled and tags need labels, the others have none: set or remove "
+                "spec.labels",
+            ),
+            (
+                "self.type != 'tags' || !has(self.prepare.redact)",
+                "placeholders would part tokens from their tags: remove prepare.redact",
+            ),
+            *map(_fields_of, Fields.model_fields),
+        )
+    )
+
+    type: DatasetType = Field(
+        description="What a document is: text, packed into token shards; or an example: chat, "
+        "messages in turn; pairs, what is given and what is wanted; labeled, a text and its "
+        "label; tags, words and a tag for each."
+    )
     sources: list[Source] = Field(
         description="Where documents come from.",
         min_length=1,
         max_length=32,
         json_schema_extra=LIST_ATOMIC,
     )
+    labels: list[Label] | None = Field(
+        default=None,
+        description="Types labeled and tags: all labels; their order gives their numbers.",
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=LIST_SET,
+    )
     prepare: Prepare = Field(default=Prepare(), description="Steps between reading and tokenizing.")
     tokenizer: Tokenizer = Field(description="Where the tokenizer comes from.")
     sequence_length: int = Field(
-        default=2048, description="Tokens of one packed sequence.", ge=16, le=1048576
+        default=2048,
+        description="Tokens of one packed sequence; of an example, where training cuts it.",
+        ge=16,
+        le=1048576,
     )
     output: Output = Field(description="Where versions are written.")
     resources: Resources = Field(default=Resources(), description="Of the preparing pod.")
@@ -234,9 +308,11 @@ class LLMDatasetStatus(Status):
         default=None, description="The tokenizer of the newest version."
     )
     documents: int | None = Field(default=None, description="Documents kept.", ge=0)
-    tokens: int | None = Field(default=None, description="Tokens for training.", ge=0)
+    tokens: int | None = Field(
+        default=None, description="Tokens for training; of examples, of their texts.", ge=0
+    )
     bytes: int | None = Field(default=None, description="Bytes read from the sources.", ge=0)
-    shards: int | None = Field(default=None, description="Token shards.", ge=0)
+    shards: int | None = Field(default=None, description="Files of tokens or examples.", ge=0)
     rejected: dict[str, int] | None = Field(
         default=None, description="Documents left out, by reason.", max_length=32
     )

@@ -105,12 +105,14 @@ def _plan_start(
     task = DatasetTask(
         recipe=recipe,
         attempt=attempt.number,
+        type=spec.type,
+        labels=spec.labels or [],
         sources=[
             SourceTask(
                 store=stores[source.store.name].location,
                 path=source.store.path,
                 format=source.format,
-                text_field=(source.fields or Fields()).text,
+                members=(source.fields or Fields()).members(spec.type),
                 include=source.include,
             )
             for source in spec.sources

@@ -9,6 +9,7 @@ import pytest
 from llmcloud.api.contract import SourceEntry
 from llmcloud.api.dataset import Clean, Deduplicate, NearDuplicates, Prepare, Redact, Split
 from llmcloud_data.corpus import build_corpus
+from llmcloud_data.examples import Shape
 from llmcloud_data.sources import SourceFile
 
 Build = Callable[[Prepare], tuple[list[str], list[str], int, dict[str, int]]]
@@ -31,9 +32,9 @@ def build(tmp_path: Path) -> Build:
             file = tmp_path / f"object-{number}"
             file.write_text("\n".join(part))
             entry = SourceEntry(store="raw", key=f"{number}.jsonl", bytes=1, sha256="")
-            files.append(SourceFile(entry, file, "jsonl", "text"))
+            files.append(SourceFile(entry, file, "jsonl", ("text",)))
         heard: list[int] = []
-        with build_corpus(files, steps, tmp_path / "scratch", heard.append) as corpus:
+        with build_corpus(files, Shape(), steps, tmp_path / "scratch", heard.append) as corpus:
             result = list(corpus.train), list(corpus.validation), corpus.read, corpus.rejected
         assert heard == [1, 1]
         assert list((tmp_path / "scratch").iterdir()) == []
@@ -87,8 +88,8 @@ def test_both_sides_are_redacted_and_counted_after_copies_are_gone(tmp_path: Pat
         redact=Redact(entities=["email", "phone"]),
         split=Split(validation_fraction=0.5),
     )
-    files = [SourceFile(entry, file, "jsonl", "text")]
-    with build_corpus(files, steps, tmp_path / "scratch", lambda _: None) as corpus:
+    files = [SourceFile(entry, file, "jsonl", ("text",))]
+    with build_corpus(files, Shape(), steps, tmp_path / "scratch", lambda _: None) as corpus:
         kept = [*corpus.train, *corpus.validation]
         assert min(len(corpus.train), len(corpus.validation)) > 0
     assert sorted(kept) == sorted(f"Ship {n}, call <PHONE> or <EMAIL>." for n in range(10))

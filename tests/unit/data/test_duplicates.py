@@ -39,7 +39,7 @@ def removed(tmp_path: Path) -> Removed:
             for text in texts:
                 spool.append(text)
                 near.add(text)
-            gone = np.flatnonzero(near.duplicates(spool, mask)).tolist()
+            gone = np.flatnonzero(near.duplicates(spool.__getitem__, mask)).tolist()
         assert list(tmp_path.iterdir()) == []
         return gone
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmcloud.api.dataset import Format
-from llmcloud_data.records import RECORD_BYTES, read_records
+from llmcloud_data.examples import RECORD_BYTES, Shape, example_of
+from llmcloud_data.records import read_records
 from llmcloud_data.rejections import Rejection
 
 LARGE = b"x" * RECORD_BYTES
@@ -27,8 +28,11 @@ def read(tmp_path: Path) -> Read:
     def records(content: bytes, format_: Format, field: str = "text") -> list[str]:
         file = tmp_path / "object"
         file.write_bytes(content)
-        found = read_records(file, format_, field)
-        return [f"<{item}>" if isinstance(item, Rejection) else item for item in found]
+        found = []
+        for record in read_records(file, format_, [field]):
+            made = record if isinstance(record, Rejection) else example_of(Shape(), record)
+            found.append(f"<{made}>" if isinstance(made, Rejection) else made.text)
+        return found
 
     return records
 
@@ -170,7 +174,7 @@ import resource, sys, pathlib
 from llmcloud_data.records import read_records
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for format_ in ("text", "jsonl", "csv"):
-    print(format_, *read_records(pathlib.Path(sys.argv[1]), format_, "text"))
+    print(format_, *read_records(pathlib.Path(sys.argv[1]), format_, ["text"]))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
