@@ -1,4 +1,4 @@
-"""The command line: run the operator or a pod's task, print CRDs, explain plans, replay traces."""
+"""The command line: the operator, a pod's task, CRDs, plans explained, keys, traces replayed."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from llmcloud import key
 from llmcloud.api.crd import all_definitions
 from llmcloud.replay import add_arguments
 from llmcloud.replay import run as replay
@@ -28,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "-f", "--file", type=Path, required=True, help="YAML of one or more objects"
     )
+    key.add_arguments(commands.add_parser("key", help="make an access key; no cluster"))
     add_arguments(commands.add_parser("replay", help="run scaling policies on a trace; no cluster"))
     return parser
 
@@ -59,6 +61,8 @@ def _command(arguments: argparse.Namespace) -> int:
 
             (arguments.directory / "api.md").write_text(api_reference())
             return 0
+        case "key":
+            return key.run(arguments, sys.stdout, sys.stderr)
         case "replay":
             return replay(arguments, sys.stdout)
         case _:

@@ -11,6 +11,7 @@ import yaml
 
 from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.names import API_VERSION, Condition, Kind
+from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
 from llmcloud.plan.deployment import DeploymentWorld, plan_deployment
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, owner_from, parse
@@ -115,3 +116,5 @@ def plan_of(owner: Owner, others: list[Owner]) -> Plan:
             source = job.spec["output"]["store"] if job else model.get("store") or {}
             store = find(Kind.OBJECT_STORE, source.get("name", ""))
             return plan_deployment(DeploymentWorld(owner, job, store, None, (), NOW), DEFAULTS)
+        case Kind.ACCESS_KEY:
+            return plan_access_key(KeyWorld(owner, NOW), DEFAULTS)

@@ -1,7 +1,7 @@
 """The rights granted are those that the operator and the gateway use, and no others.
 
 The tables below follow the requests in llmcloud.cluster, llmcloud.control and hints.py, and the
-gateway's one list and watch.
+gateway's two lists and watches.
 """
 
 from collections import defaultdict
@@ -71,9 +71,14 @@ def test_the_operator_of_its_own_namespace_needs_no_second_watch() -> None:
     assert granted(find(objects, "Role", "llmcloud-operator-home")) == HOME
 
 
-def test_the_gateway_sees_its_routes_only() -> None:
-    gateway = find(render(), "Role", "llmcloud-gateway")
-    assert granted(gateway) == {"/configmaps llmcloud-routes": {"list", "watch"}}
+@pytest.mark.parametrize(("values", "scope"), [({}, "ClusterRole"), (TEAM, "Role")])
+def test_the_gateway_sees_its_routes_and_the_keys_only(values: Values, scope: str) -> None:
+    objects = render(values)
+    routes = find(objects, "Role", "llmcloud-gateway")
+    assert granted(routes) == {"/configmaps llmcloud-routes": {"list", "watch"}}
+    keys = find(objects, scope, "llmcloud-gateway-keys")
+    assert keys["metadata"].get("namespace") == values.get("watchNamespace")
+    assert granted(keys) == {f"{GROUP}/llmaccesskeys": {"list", "watch"}}
 
 
 @pytest.mark.parametrize("values", [{}, TEAM], ids=["cluster", "namespace"])

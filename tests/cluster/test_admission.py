@@ -6,9 +6,22 @@ from urllib.error import HTTPError
 import pytest
 
 from tests.support.kube import Kube
-from tests.support.objects import changed, dataset, deployment, store, training_job
+from tests.support.objects import (
+    access_key,
+    changed,
+    dataset,
+    deployment,
+    store,
+    training_job,
+)
 
-BASES = {"store": store, "dataset": dataset, "training": training_job, "deployment": deployment}
+BASES = {
+    "store": store,
+    "dataset": dataset,
+    "training": training_job,
+    "deployment": deployment,
+    "key": access_key,
+}
 
 ROLE = {"roleArn": "arn:aws:iam::123456789012:role/data"}
 APPLICATION = {
@@ -66,6 +79,15 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("deployment", "scaling", {"minReplicas": 3, "maxReplicas": 1}, "must not be above"),
     ("deployment", "servedModelName", "No Spaces", "spec.servedModelName"),
     ("deployment", "hold.deadlineSeconds", 0, "deadlineSeconds"),
+    ("key", "sha256", "5" * 63, "spec.sha256"),
+    ("key", "sha256", None, "spec.sha256"),
+    ("key", "deployments", {}, "set exactly one of names, selector"),
+    ("key", "deployments.names", [], "spec.deployments.names"),
+    (
+        "key", "deployments.selector.matchExpressions", [{"key": "a", "operator": "In"}],
+        "In and NotIn need values",
+    ),
+    ("key", "expiresAt", "tomorrow", "spec.expiresAt"),
 ]  # fmt: skip
 
 
@@ -140,6 +162,7 @@ IMMUTABLE: list[tuple[str, str, Any]] = [
     ("training", "evaluation", {"metrics": [{"name": "perplexity"}]}),
     ("training", "resources.memory", "8Gi"),
     ("deployment", "servedModelName", "set-later"),
+    ("key", "sha256", "6" * 64),
 ]
 
 
@@ -166,6 +189,9 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("training", "checkpoint", {"everySteps": 7}),
     ("deployment", "scaling", {"mode": "External"}),
     ("deployment", "model", {"store": {"name": "work", "path": "model/"}}),
+    ("key", "disabled", True),
+    ("key", "expiresAt", "2027-01-01T00:00:00Z"),
+    ("key", "deployments", {"names": ["wiki"]}),
 ]
 
 

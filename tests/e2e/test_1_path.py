@@ -1,5 +1,6 @@
 """From text to an answer on a real cluster: everything that examples/quickstart.yaml promises."""
 
+import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ from tests.support.deadlines import delete_and_time
 from tests.support.figures import figure
 from tests.support.install import apply_quickstart
 from tests.support.kube import Kube, Object, condition, status_of
+from tests.support.objects import access_key
 from tests.support.waiting import wait_for
 
 NS = "quickstart"
@@ -116,6 +118,29 @@ def test_the_openai_client_works_unchanged(kube: Kube, trained: Object, gateway:
     )
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert len(chunks) > 2
+
+
+def test_a_key_opens_a_closed_deployment_and_is_revoked_within_two_seconds(
+    kube: Kube, trained: Object, gateway: str
+) -> None:
+    client = OpenAI(base_url=f"{gateway}/v1", api_key="of-the-test", max_retries=0)
+
+    def listed() -> list[str]:
+        return [model.id for model in client.models.list()]
+
+    kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"access": {"anonymous": False}}})
+    wait_for("it is closed", listed, lambda models: models == [], 10)
+    key = access_key(NS, sha256=hashlib.sha256(b"of-the-test").hexdigest())
+    for disabled, models in ((False, ["stdlib"]), (True, [])):
+        key["spec"]["disabled"] = disabled
+        kube.apply(key)
+        applied = time.monotonic()
+        wait_for("the key counts", listed, models.__eq__, 10)
+        what = "revoked" if disabled else "effective"
+        figure(f"LLMAccessKey_{what}_after", time.monotonic() - applied, "s", 2)
+    wait_until(kube, Kind.ACCESS_KEY, NS, "team", "reason", "Disabled", 10)
+    kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"access": {"anonymous": True}}})
+    wait_for("it is open", listed, lambda models: models == ["stdlib"], 10)
 
 
 def test_an_idle_deployment_goes_to_zero_and_scales_by_hand_in_mode_external(

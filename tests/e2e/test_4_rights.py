@@ -11,7 +11,7 @@ from tests.support.install import NAMESPACE
 
 ACCOUNTS = {
     "llmcloud-operator": [("clusterrole", "llmcloud-operator"), ("role", "llmcloud-operator-home")],
-    "llmcloud-gateway": [("role", "llmcloud-gateway")],
+    "llmcloud-gateway": [("role", "llmcloud-gateway"), ("clusterrole", "llmcloud-gateway-keys")],
 }
 
 Right = tuple[str, str, str]

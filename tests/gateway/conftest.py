@@ -1,7 +1,8 @@
 """A gateway in the test's own event loop, on real sockets, and engines for it to route to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
+from llmcloud.api.accesskey import AccessKeyRecord
 from llmcloud.api.contract import Route, RouteSample, RouteTable
 from llmcloud_gateway.gateway import Gateway
+from llmcloud_gateway.keys import Keys
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.metrics import Metrics
 from llmcloud_gateway.report import Report
@@ -31,9 +34,10 @@ class RunningGateway:
 
     def __init__(self, limits: Limits) -> None:
         self.routes = Routes(limits, asyncio.get_running_loop().time)
-        self.clients = Server(Gateway(self.routes, limits).handle, limits)
+        self.keys = Keys(time.time)
+        self.clients = Server(Gateway(self.routes, self.keys, limits).handle, limits)
         metrics = Metrics(self.routes, self.clients)
-        report = Report(self.routes, metrics, lambda: self.clients.draining)
+        report = Report(self.routes, self.keys, metrics, lambda: self.clients.draining)
         self.reports = Server(report.handle, limits)
         self.port = 0
         self.report_port = 0
@@ -46,8 +50,9 @@ class RunningGateway:
         await self.clients.drain(0)
         await self.reports.drain(0)
 
-    def serve(self, *routes: Route) -> None:
+    def serve(self, *routes: Route, keys: Iterable[AccessKeyRecord] = ()) -> None:
         self.routes.apply(RouteTable(routes=list(routes)))
+        self.keys.replace(keys)
 
     async def sample(self, name: str = "wiki") -> RouteSample:
         answer = await get(self.report_port, "/samples")

@@ -140,6 +140,7 @@ UNIONS = [
     (Kind.OBJECT_STORE, ["spec", "credentials"], ("secretRef", "aws", "gcp", "azure")),
     (Kind.TRAINING_JOB, ["spec", "hyperparameters"], ("maxSteps", "epochs")),
     (Kind.DEPLOYMENT, ["spec", "model"], ("store", "trainingJob")),
+    (Kind.ACCESS_KEY, ["spec", "deployments"], ("names", "selector")),
 ]
 
 

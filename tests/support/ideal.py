@@ -16,6 +16,7 @@ from llmcloud.api.contract import Progress
 from llmcloud.api.kinds import KINDS
 from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, Kind
 from llmcloud.cluster.execute import with_intent
+from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.dataset import DatasetWorld, plan_dataset
 from llmcloud.plan.deployment import DeploymentWorld, engine_view, plan_deployment
@@ -102,6 +103,8 @@ class IdealCluster:
                 return plan_training(self._training(owner, jobs, pods, now), worlds.DEFAULTS)
             case Kind.DEPLOYMENT:
                 return plan_deployment(self._deployment(owner, pods, now), worlds.DEFAULTS)
+            case Kind.ACCESS_KEY:
+                return plan_access_key(KeyWorld(owner, now), worlds.DEFAULTS)
 
     def _reference(self, kind: Kind, name: str) -> Owner | None:
         return self.references.get((kind, name))

@@ -64,6 +64,11 @@ def deployment(namespace: str, name: str = "serve", **spec: Any) -> Object:
     return _object(Kind.DEPLOYMENT, namespace, name, {**base, **spec})
 
 
+def access_key(namespace: str, name: str = "team", **spec: Any) -> Object:
+    """A key to everything in its namespace."""
+    return _object(Kind.ACCESS_KEY, namespace, name, {"sha256": "5" * 64, **spec})
+
+
 def changed(base: Object, path: str, value: Any) -> Object:
     """A copy with `spec.<path>` set; the value None removes it."""
     result = copy.deepcopy(base)

@@ -66,12 +66,14 @@ TRAINING_SPEC: Manifest = {
     "output": {"store": {"name": "work", "path": "models/a/"}},
 }  # fmt: skip
 DEPLOYMENT_SPEC: Manifest = {"model": {"trainingJob": {"name": "train"}}}
+KEY_SPEC: Manifest = {"sha256": "5" * 64}
 
 SPECS = {
     Kind.OBJECT_STORE: STORE_SPEC,
     Kind.DATASET: DATASET_SPEC,
     Kind.TRAINING_JOB: TRAINING_SPEC,
     Kind.DEPLOYMENT: DEPLOYMENT_SPEC,
+    Kind.ACCESS_KEY: KEY_SPEC,
 }
 
 

@@ -6,6 +6,7 @@ import logging
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
@@ -13,17 +14,24 @@ from pathlib import Path
 
 import uvloop
 
-from llmcloud.api.contract import GATEWAY_PORT, GATEWAY_REPORT_PORT, ROUTES_CONFIG_MAP, ExitCode
+from llmcloud.api.contract import (
+    GATEWAY_PORT,
+    GATEWAY_REPORT_PORT,
+    ROUTES_CONFIG_MAP,
+    ExitCode,
+    RouteTable,
+)
 from llmcloud_gateway.cluster import ApiServer
 from llmcloud_gateway.gateway import Gateway
+from llmcloud_gateway.keys import Keys
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.metrics import Metrics
 from llmcloud_gateway.report import Report
 from llmcloud_gateway.routes import Routes
 from llmcloud_gateway.server import Server
-from llmcloud_gateway.sources import Apply, follow_config_map, follow_file
+from llmcloud_gateway.sources import follow_config_map, follow_file, follow_keys
 
-Follower = Callable[[Apply], Coroutine[None, None, None]]
+Follower = Callable[[Routes, Keys], Coroutine[None, None, None]]
 
 log = logging.getLogger("llmcloud_gateway")
 
@@ -45,13 +53,17 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     routes = parser.add_mutually_exclusive_group(required=True)
     routes.add_argument(
-        "--routes", type=Path, metavar="FILE", help="a RouteTable as JSON, read again as it changes"
+        "--routes",
+        type=Path,
+        metavar="FILE",
+        help="a RouteTable as JSON, with its keys, read again as it changes",
     )
     routes.add_argument(
         "--routes-config-map",
         action="store_true",
-        help=f"the ConfigMap {ROUTES_CONFIG_MAP} of this pod's namespace",
+        help=f"the ConfigMap {ROUTES_CONFIG_MAP} of this pod's namespace, and LLMAccessKeys",
     )
+    add("--watch-namespace", help="whose LLMAccessKeys count; absent: all namespaces'")
     add(
         "--drain-seconds",
         type=float,
@@ -87,10 +99,26 @@ def limits_from(options: argparse.Namespace) -> Limits:
 
 
 def follower_from(options: argparse.Namespace) -> Follower:
-    """What follows the routes. ValueError or OSError outside a pod without --routes."""
+    """What follows routes and keys. ValueError or OSError outside a pod without --routes."""
     if options.routes is not None:
-        return partial(follow_file, options.routes)
-    return partial(follow_config_map, ApiServer.of_this_pod())
+        return partial(_follow_table, options.routes)
+    return partial(_follow_cluster, ApiServer.of_this_pod(), options.watch_namespace)
+
+
+async def _follow_table(path: Path, routes: Routes, keys: Keys) -> None:
+    def apply(table: RouteTable) -> None:
+        routes.apply(table)
+        keys.replace(table.keys or [])
+
+    await follow_file(path, apply)
+
+
+async def _follow_cluster(
+    server: ApiServer, namespace: str | None, routes: Routes, keys: Keys
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(follow_config_map(server, routes.apply))
+        group.create_task(follow_keys(server, namespace, keys))
 
 
 async def serve(options: argparse.Namespace, follow: Follower) -> None:
@@ -100,12 +128,12 @@ async def serve(options: argparse.Namespace, follow: Follower) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    routes = Routes(limits, loop.time)
-    source = loop.create_task(follow(routes.apply))
+    routes, keys = Routes(limits, loop.time), Keys(time.time)
+    source = loop.create_task(follow(routes, keys))
     source.add_done_callback(lambda _: stop.set())
-    clients = Server(Gateway(routes, limits).handle, limits)
+    clients = Server(Gateway(routes, keys, limits).handle, limits)
     metrics = Metrics(routes, clients)
-    reports = Server(Report(routes, metrics, lambda: clients.draining).handle, limits)
+    reports = Server(Report(routes, keys, metrics, lambda: clients.draining).handle, limits)
     report_port = await reports.start(options.report_port)
     port = await clients.start(options.port)
     log.info("Serving clients on port %d and reports on port %d", port, report_port)

@@ -1,4 +1,4 @@
-"""Lists and watches ConfigMaps of one namespace: the only thing the gateway asks Kubernetes.
+"""Lists and watches collections: the only thing the gateway asks Kubernetes.
 
 A few lines over asyncio and httptools instead of a Kubernetes client, so that the gateway's image
 and memory stay small. Reads the service account's token anew for each connection, as it rotates.
@@ -8,10 +8,11 @@ import asyncio
 import json
 import os
 import random
+import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,8 +23,10 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CONNECT_SECONDS = 10.0
 _LIST_SECONDS = 30.0
 _WATCH_SECONDS = 240
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+"""A watch whose other end is gone without a word ends within seconds: keys are revoked by it."""
 _OBJECT_BYTES = 8 << 20
-"""Of one line: a ConfigMap is at most 1 MiB, in JSON's escapes several times that."""
+"""Of one line: an object is at most about 1 MiB, in JSON's escapes several times that."""
 
 
 class ApiServerError(Exception):
@@ -48,8 +51,16 @@ class Backoff:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """What is listed and watched."""
+
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ApiServer:
-    """Where the API server is and who asks. `namespace` is the only one that is read."""
+    """Where the API server is and who asks. `namespace` is this pod's own."""
 
     host: str
     port: int
@@ -74,25 +85,26 @@ class ApiServer:
             ca_file=_SERVICE_ACCOUNT / "ca.crt",
         )
 
-    async def list_config_maps(self, name: str) -> tuple[list[dict[str, Any]], str]:
-        """The ConfigMap of that name, if it exists, and the version to watch from."""
+    async def list(self, collection: "Collection") -> tuple[list[dict[str, Any]], str]:
+        """The objects, and the version to watch from."""
         async with asyncio.timeout(_LIST_SECONDS):
-            answer = b"".join([part async for part in self._get(name, {})])
+            answer = b"".join([part async for part in self._get(collection.path, collection.query)])
         listed = json.loads(answer)
         return listed["items"] or [], listed["metadata"]["resourceVersion"]
 
-    async def watch_config_maps(
-        self, name: str, version: str
+    async def watch(
+        self, collection: "Collection", version: str
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """(event type, ConfigMap) until the watch ends. ApiServerError if it was too old."""
+        """(event type, object) until the watch ends. ApiServerError if it was too old."""
         query = {
+            **collection.query,
             "watch": "true",
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         rest = b""
-        async with aclosing(self._get(name, query)) as parts:
+        async with aclosing(self._get(collection.path, query)) as parts:
             async for part in parts:
                 *lines, rest = (rest + part).split(b"\n")
                 if len(rest) > _OBJECT_BYTES:
@@ -103,17 +115,18 @@ class ApiServer:
                         raise ApiServerError(f"the watch ended: {event['object'].get('message')}")
                     yield event["type"], event["object"]
 
-    async def _get(self, name: str, query: dict[str, str]) -> AsyncGenerator[bytes, None]:
+    async def _get(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """The body of one GET, part by part. A silent connection ends with TimeoutError."""
-        selected = urlencode({"fieldSelector": f"metadata.name={name}", **query})
+        target = f"{path}?{urlencode(query)}" if query else path
         async with asyncio.timeout(_CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(
                 self.host, self.port, ssl=ssl.create_default_context(cafile=str(self.ca_file))
             )
         try:
+            _keep_alive(writer)
             host = f"[{self.host}]" if ":" in self.host else self.host
             writer.write(
-                f"GET /api/v1/namespaces/{self.namespace}/configmaps?{selected} HTTP/1.1\r\n"
+                f"GET {target} HTTP/1.1\r\n"
                 f"host: {host}:{self.port}\r\nconnection: close\r\naccept: application/json\r\n"
                 f"authorization: Bearer {self.token_file.read_text().strip()}\r\n\r\n".encode()
             )
@@ -127,6 +140,13 @@ class ApiServer:
                     yield part
         finally:
             writer.close()
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class _Body:

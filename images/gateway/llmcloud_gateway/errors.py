@@ -95,19 +95,34 @@ def body_invalid(problem: str) -> GatewayError:
     return GatewayError(400, "BodyInvalid", f"The body is not a usable request: {problem}")
 
 
-def key_required(namespace: str, name: str) -> GatewayError:
+def key_required() -> GatewayError:
     return GatewayError(
         401,
         "KeyRequired",
-        f"The LLMDeployment {namespace}/{name} takes no anonymous requests: its "
-        "spec.access.anonymous is false. Set it to true to open the deployment to everyone.",
+        "This model takes no anonymous requests. Send a key as `Authorization: Bearer KEY`; who "
+        "runs the model makes one with `llmcloud key new`.",
         code="invalid_api_key",
+    )
+
+
+def key_unusable(reason: str, message: str) -> GatewayError:
+    return GatewayError(401, reason, message, code="invalid_api_key")
+
+
+def model_not_allowed(model: str) -> GatewayError:
+    return GatewayError(
+        403,
+        "ModelNotAllowed",
+        f"The key does not open the model {model!r}. GET /v1/models lists what it opens; models "
+        "of its own namespace answer below /ns/NAMESPACE/v1 too.",
     )
 
 
 def _error_type(status: int) -> str:
     if status == 401:
         return "authentication_error"
+    if status == 403:
+        return "permission_error"
     if status == 429:
         return "rate_limit_error"
     return "invalid_request_error" if status < 500 else "server_error"

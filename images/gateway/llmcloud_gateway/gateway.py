@@ -5,7 +5,8 @@ import json
 from typing import NamedTuple
 
 from llmcloud.api.contract import Route
-from llmcloud_gateway.errors import GatewayError, body_invalid, key_required, model_not_found
+from llmcloud_gateway.errors import GatewayError, body_invalid, model_not_found
+from llmcloud_gateway.keys import Keys
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.paths import Action, match
 from llmcloud_gateway.relay import Call
@@ -22,8 +23,9 @@ class _Wanted(NamedTuple):
 class Gateway:
     """The handler of the public port."""
 
-    def __init__(self, routes: Routes, limits: Limits) -> None:
+    def __init__(self, routes: Routes, keys: Keys, limits: Limits) -> None:
         self._routes = routes
+        self._keys = keys
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
 
@@ -35,17 +37,19 @@ class Gateway:
             response.send(200, b"ok\n", b"text/plain")
         elif matched.action is Action.LIST_MODELS:
             self._require_routes()
-            models = [_model(route) for route in self._routes.models(matched.namespace)]
+            presented = self._keys.presented(request.headers)
+            listed = self._routes.models(matched.namespace)
+            models = [_model(route) for route in listed if presented.sees(route)]
             response.send(200, json.dumps({"object": "list", "data": models}).encode())
         else:
-            live = self._find(matched.namespace, matched.detail)
+            live = self._find(request, matched.namespace, matched.detail)
             response.send(200, json.dumps(_model(live.route)).encode())
 
     async def _generate(
         self, request: Request, response: Response, namespace: str | None, path: str
     ) -> None:
         wanted = _wanted(request.body)
-        live = self._find(namespace, wanted.model)
+        live = self._find(request, namespace, wanted.model)
         live.arrive()
         arrived = self._clock()
         code = 499
@@ -60,21 +64,23 @@ class Gateway:
         finally:
             live.stats.ended(code, self._clock() - arrived)
 
-    def _find(self, namespace: str | None, model: str) -> LiveRoute:
+    def _find(self, request: Request, namespace: str | None, model: str) -> LiveRoute:
         self._require_routes()
         live = self._routes.find(namespace, model)
         if live is None:
             raise model_not_found(model, namespace)
         if not live.route.anonymous:
-            raise key_required(live.route.namespace, live.route.name)
+            presented = self._keys.presented(request.headers)
+            if presented.opening(live.route) is None:
+                raise presented.refusal(live.route)
         return live
 
     def _require_routes(self) -> None:
-        if not self._routes.loaded:
+        if not (self._routes.loaded and self._keys.loaded):
             raise GatewayError(
                 503,
                 "RoutesNotLoaded",
-                "This gateway has not read its routes yet. Try again.",
+                "This gateway has not read its routes and keys yet. Try again.",
                 retry_after_seconds=1,
             )
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 from llmcloud_gateway.errors import GatewayError
+from llmcloud_gateway.keys import Keys
 from llmcloud_gateway.metrics import Metrics
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
@@ -14,10 +15,14 @@ _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Report:
-    """GET /samples, /metrics, /healthz and /ready; ready: routes read once, and not draining."""
+    """GET /samples, /metrics, /healthz and /ready; ready: routes and keys read once, and not
+    draining."""
 
-    def __init__(self, routes: Routes, metrics: Metrics, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, routes: Routes, keys: Keys, metrics: Metrics, draining: Callable[[], bool]
+    ) -> None:
         self._routes = routes
+        self._keys = keys
         self._metrics = metrics
         self._draining = draining
 
@@ -43,5 +48,7 @@ class Report:
             response.send(503, b"draining\n", _TEXT)
         elif not self._routes.loaded:
             response.send(503, b"the routes have not been read yet\n", _TEXT)
+        elif not self._keys.loaded:
+            response.send(503, b"the keys have not been read yet\n", _TEXT)
         else:
             response.send(200, b"ready\n", _TEXT)

@@ -208,12 +208,8 @@ class Routes:
         return self._by_model.get((namespace, model))
 
     def models(self, namespace: str | None) -> list[Route]:
-        """What is served below /v1 (None) or /ns/NAMESPACE/v1 to clients without a key."""
-        return [
-            live.route
-            for (where, _), live in self._by_model.items()
-            if where == namespace and live.route.anonymous
-        ]
+        """What is served below /v1 (None) or /ns/NAMESPACE/v1."""
+        return [live.route for (where, _), live in self._by_model.items() if where == namespace]
 
     def samples(self) -> GatewaySamples:
         return GatewaySamples(samples=[live.sample() for live in self])

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
+from llmcloud.api.accesskey import AccessKeyRecord
 from llmcloud.api.base import ApiModel
 from llmcloud.api.dataset import Algorithm, DatasetType, Format, Prepare
 from llmcloud.api.dataset_files import DatasetManifest as DatasetManifest
@@ -309,6 +310,7 @@ class Route(ApiModel):
     namespace: str
     name: str  # the LLMDeployment
     model: str  # servedModelName: what clients ask for, and what the engine answers to
+    labels: dict[str, str] = {}  # the LLMDeployment's: keys select by them
     shared: bool  # /v1 serves it; /ns/NAMESPACE/v1 serves it always
     anonymous: bool
     endpoints: list[str]  # host:port of every ready replica
@@ -319,9 +321,13 @@ class Route(ApiModel):
 
 
 class RouteTable(ApiModel):
-    """The ConfigMap `ROUTES_CONFIG_MAP` of the operator's namespace, key `ROUTES_KEY`."""
+    """The ConfigMap `ROUTES_CONFIG_MAP` of the operator's namespace, key `ROUTES_KEY`.
+
+    Without a cluster a file, which holds the keys too; in one, gateways watch LLMAccessKeys.
+    """
 
     routes: list[Route]
+    keys: list[AccessKeyRecord] | None = None
 
 
 ROUTES_CONFIG_MAP: Final = "llmcloud-routes"

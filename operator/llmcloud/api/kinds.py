@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from llmcloud.api.accesskey import LLMAccessKeySpec, LLMAccessKeyStatus
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import Status
 from llmcloud.api.dataset import LLMDatasetSpec, LLMDatasetStatus
@@ -111,6 +112,15 @@ KINDS: Final[Mapping[Kind, KindDefinition]] = MappingProxyType(
                 _MESSAGE,
             ),
             scale=True,
+        ),
+        Kind.ACCESS_KEY: KindDefinition(
+            Kind.ACCESS_KEY,
+            "llmkey",
+            "Who may call what. Holds no secret, so it can live in Git.",
+            LLMAccessKeySpec,
+            LLMAccessKeyStatus,
+            LLMAccessKeySpec.mutable,
+            (_READY, _REASON, Column("Expires", ".spec.expiresAt"), _AGE, _MESSAGE),
         ),
     }
 )

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     DATASET = "LLMDataset"
     TRAINING_JOB = "LLMTrainingJob"
     DEPLOYMENT = "LLMDeployment"
+    ACCESS_KEY = "LLMAccessKey"
 
     @property
     def plural(self) -> str:
@@ -68,6 +69,7 @@ class Reason(StrEnum):
     SUCCEEDED = "Succeeded"
     SERVING = "Serving"
     SCALED_TO_ZERO = "ScaledToZero"
+    ACTIVE = "Active"
     SUSPENDED = "Suspended"
     NOT_SUSPENDED = "NotSuspended"
     DELETING = "Deleting"
@@ -115,6 +117,10 @@ class Reason(StrEnum):
     # Deployments
     ROUTE_CONFLICT = "RouteConflict"
     REPLICAS_NOT_READY = "ReplicasNotReady"
+
+    # Access keys
+    DISABLED = "Disabled"
+    EXPIRED = "Expired"
 
     # The operator's own
     SPEC_INVALID = "SpecInvalid"

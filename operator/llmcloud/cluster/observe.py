@@ -21,6 +21,7 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.execute import Intents
 from llmcloud.cluster.reports import Reports
+from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment import (
@@ -206,6 +207,10 @@ class Observer:
             self._loads.load(owner.namespace, owner.name, policy),
             f"{holder.namespace}/{holder.name}" if taken and holder else "",
         ), intents
+
+    async def key_world(self, owner: Owner) -> tuple[KeyWorld, Intents]:
+        """The World of an LLMAccessKey."""
+        return KeyWorld(owner, datetime.now(UTC)), {}
 
     def watch_load(self, world: DeploymentWorld, *, scalable: bool) -> None:
         """Have the sampler wake a deployment whose replicas should change, if they can."""

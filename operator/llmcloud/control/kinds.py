@@ -12,6 +12,7 @@ from llmcloud.cluster.execute import Intents, apply_children, execute
 from llmcloud.cluster.observe import Observer
 from llmcloud.cluster.recorder import Recorder
 from llmcloud.control.queue import Key
+from llmcloud.plan.accesskey import plan_access_key
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.dataset import plan_dataset
 from llmcloud.plan.deployment import DeploymentWorld, plan_deployment
@@ -45,6 +46,7 @@ class Reconciler:
             Kind.DATASET: (self.observer.dataset_world, plan_dataset),
             Kind.TRAINING_JOB: (self.observer.training_world, plan_training),
             Kind.DEPLOYMENT: (self.observer.deployment_world, plan_deployment),
+            Kind.ACCESS_KEY: (self.observer.key_world, plan_access_key),
         }
 
     async def reconcile(self, key: Key) -> float | None:

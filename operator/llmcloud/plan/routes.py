@@ -84,6 +84,7 @@ def route_list(world: RoutesWorld) -> list[Route]:
                 namespace=owner.namespace,
                 name=owner.name,
                 model=name,
+                labels=owner.raw["metadata"].get("labels") or {},
                 shared=holding[name].uid == owner.uid,
                 anonymous=spec.access.anonymous,
                 endpoints=sorted(f"{pod.ip}:{ENGINE_PORT}" for pod in serving),

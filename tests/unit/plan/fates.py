@@ -263,4 +263,15 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "deleted": _remove,
         "invalid": _spec(engine={"name": "unheard-of"}),
     },
+    Kind.ACCESS_KEY: {
+        "disabled": _spec(disabled=True),
+        "enabled": _spec(disabled=False),
+        "expires at noon": _spec(expiresAt=timestamp(worlds.NOW)),
+        "expires in an hour": _spec(expiresAt=timestamp(worlds.at(3600))),
+        "expires in a year": _spec(expiresAt=timestamp(worlds.at(31536000))),
+        "for one deployment": _spec(deployments={"names": ["wiki"]}),
+        "for a team's": _spec(deployments={"selector": {"matchLabels": {"team": "a"}}}),
+        "deleted": _remove,
+        "invalid": _spec(sha256="no digest"),
+    },
 }
