@@ -10,7 +10,7 @@ from importlib.metadata import version
 import aiohttp
 import kopf
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 
 from llmcloud.api.names import API_VERSION, Kind
 from llmcloud.cluster.client import Client, ClusterError, connect, object_path
@@ -23,9 +23,10 @@ from llmcloud.control.kinds import Reconciler
 from llmcloud.control.pulse import Pulse
 from llmcloud.control.queue import Key, WorkQueue
 from llmcloud.control.references import References
+from llmcloud.control.scaling_metrics import ScalingCollector
 from llmcloud.control.worker import run_worker
 from llmcloud.hints import Hints, build_registry, build_settings
-from llmcloud.scaling.book import LoadBook
+from llmcloud.scaling.book import ScalingBook
 from llmcloud.settings import Settings, identity
 
 logger = logging.getLogger(__name__)
@@ -34,16 +35,17 @@ LEADING = Gauge("llmcloud_leading", "1 while this process holds the Lease")
 
 async def run(settings: Settings) -> None:
     """Run until a signal comes or leadership is lost."""
-    queue, pulse, loads = WorkQueue(), Pulse(), LoadBook()
+    queue, pulse, book = WorkQueue(), Pulse(), ScalingBook()
+    REGISTRY.register(ScalingCollector(book))
     references: References[Key] = References()
     hints = Hints(queue, references, pulse, settings.watch_namespace)
-    async with connect() as client, aiohttp.ClientSession(trust_env=False) as session:
+    async with connect() as client, pod_session() as session:
         scope = Scope(settings.namespace, settings.watch_namespace)
 
         def note(referrer: Reference, targets: Iterable[Reference]) -> None:
             references.note(Key(*referrer), (Key(*target) for target in targets))
 
-        observer = Observer(client, Reports(session), loads, scope, note)
+        observer = Observer(client, Reports(session), book, scope, note)
         reconciler = Reconciler(
             client,
             observer,
@@ -55,7 +57,7 @@ async def run(settings: Settings) -> None:
         sampler = Sampler(
             client,
             session,
-            loads,
+            book,
             settings.namespace,
             lambda namespace, name: queue.wake(Key(Kind.DEPLOYMENT, namespace, name)),
         )
@@ -77,6 +79,11 @@ async def run(settings: Settings) -> None:
         for task in done:
             task.result()
         logger.info("Stopped: %s", [type(result).__name__ for result in results])
+
+
+def pod_session() -> aiohttp.ClientSession:
+    """For what pods tell: nothing is unpacked, so that a bounded answer is bounded in memory."""
+    return aiohttp.ClientSession(trust_env=False, auto_decompress=False)
 
 
 async def _await_kinds(settings: Settings, client: Client) -> None:

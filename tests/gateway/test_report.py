@@ -38,7 +38,33 @@ async def test_samples_keep_the_contracts_names(start_gateway: StartGateway) -> 
     (sample,) = (await get(gateway.report_port, "/samples")).json["samples"]
     assert sample["namespace"] == "team-a"
     assert sample["name"] == "wiki"
-    assert set(sample) == {"namespace", "name", "inFlight", "waiting", "idleSeconds", "arrivals"}
+    assert set(sample) == {
+        "namespace", "name", "inFlight", "waiting", "idleSeconds", "arrivals", "completions",
+        "flightSeconds", "loads",
+    }  # fmt: skip
+
+
+async def test_flight_time_and_completions_grow_with_what_engines_do(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    permits = asyncio.Semaphore(0)
+    engine = await start_engine(permits=permits)
+    gateway = await start_gateway(route(engine))
+    asked = [asyncio.ensure_future(post(gateway.port, CHAT, chat())) for _ in range(2)]
+    await eventually(lambda: engine.answering == 2)
+    await asyncio.sleep(0.2)
+    flying = await gateway.sample()
+    assert (flying.in_flight, flying.completions) == (2, 0)
+    assert flying.flight_seconds >= 0.4
+    assert flying.loads == {engine.endpoint: 2}
+    permits.release()
+    permits.release()
+    await asyncio.gather(*asked)
+    landed = await gateway.sample()
+    assert (landed.in_flight, landed.completions, landed.loads) == (0, 2, {})
+    assert landed.flight_seconds >= flying.flight_seconds
+    await asyncio.sleep(0.1)
+    assert (await gateway.sample()).flight_seconds == landed.flight_seconds
 
 
 async def test_metrics_count_requests_times_and_tokens(

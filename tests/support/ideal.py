@@ -17,6 +17,7 @@ from llmcloud.api.kinds import KINDS
 from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, Kind
 from llmcloud.cluster.execute import with_intent
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
+from llmcloud.plan.autoscaling import ScalingView
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.dataset import DatasetWorld, plan_dataset
 from llmcloud.plan.deployment import DeploymentWorld, engine_view, plan_deployment
@@ -25,7 +26,7 @@ from llmcloud.plan.model import timestamp as written
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
 from llmcloud.plan.routes import RoutesWorld, plan_routes
 from llmcloud.plan.training import TrainingWorld, plan_training
-from llmcloud.scaling.decide import Load
+from llmcloud.scaling.observation import Decision
 from tests.support import worlds
 
 Step = Callable[[], None]
@@ -40,7 +41,7 @@ class IdealCluster:
     children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     pods: dict[str, Manifest] = field(default_factory=dict)
     progress: Progress | None = None
-    load: Load | None = None
+    decision: Decision | None = None
     gone: bool = False
     made: list[str] = field(default_factory=list)
     """Names of all Jobs ever made, in order."""
@@ -127,7 +128,7 @@ class IdealCluster:
             engine_view(engine) if engine else None,
             tuple(pods),
             now,
-            self.load,
+            ScalingView(self.decision),
         )
 
     def steps(self, plan: Plan, now: datetime) -> list[Step]:

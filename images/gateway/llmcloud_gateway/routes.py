@@ -40,6 +40,8 @@ class LiveRoute:
         self.route = route
         self.stats = RouteStats()
         self.in_flight = 0
+        self._completions = 0
+        self._ends_less_starts = 0.0
         self._limits = limits
         self._clock = clock
         self._replicas: dict[str, Replica] = {}
@@ -52,13 +54,17 @@ class LiveRoute:
 
     def sample(self) -> RouteSample:
         busy = self.in_flight or self._waiting
+        now = self._clock()
         return RouteSample(
             namespace=self.route.namespace,
             name=self.route.name,
             in_flight=self.in_flight,
             waiting=self.waiting,
-            idle_seconds=0.0 if busy else round(self._clock() - self._last_active, 3),
+            idle_seconds=0.0 if busy else round(now - self._last_active, 3),
             arrivals=self.stats.arrivals,
+            completions=self._completions,
+            flight_seconds=round(max(0.0, self._ends_less_starts + self.in_flight * now), 3),
+            loads={e: r.in_flight for e, r in self._replicas.items() if r.in_flight},
         )
 
     def arrive(self) -> None:
@@ -89,13 +95,16 @@ class LiveRoute:
             best.in_flight += 1
             best.last_turn = next(_turns)
             self.in_flight += 1
+            self._ends_less_starts -= self._clock()
         return best
 
     def release(self, replica: Replica) -> None:
         """Frees a place that `take` or a waiting future gave."""
         replica.in_flight -= 1
         self.in_flight -= 1
+        self._completions += 1
         self._last_active = self._clock()
+        self._ends_less_starts += self._last_active
         self.serve_waiting()
 
     def eject(self, replica: Replica) -> None:

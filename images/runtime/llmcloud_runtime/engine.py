@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT
+from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT, EngineStart
 from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
 
 PROBE_SECONDS = 120
@@ -38,6 +38,7 @@ class Readiness:
     def __init__(self, engine_url: str) -> None:
         self.engine_url = engine_url
         self.began = time.monotonic()
+        self.load_seconds = 0.0
         self.ready_seconds: float | None = None
         self.draining = False
 
@@ -49,6 +50,12 @@ class Readiness:
     def healthy(self) -> bool:
         """A loading or draining engine is healthy; a serving one must answer."""
         return not self.ready or _status(f"{self.engine_url}/health", ANSWER_SECONDS) == 200
+
+    def start(self) -> str:
+        """`EngineStart` as JSON; meaningful once ready."""
+        warm_up = (self.ready_seconds or self.load_seconds) - self.load_seconds
+        start = EngineStart(load_seconds=self.load_seconds, warm_up_seconds=warm_up)
+        return start.model_dump_json(by_alias=True)
 
     def metrics(self) -> str:
         """Prometheus text."""
@@ -78,6 +85,7 @@ def main() -> int:
     torch.set_num_threads(cpu_threads())
     folder = Path(options.models_path) / options.model_name
     app = build_app(LoadedModel(options.model_name, folder, created=int(time.time())))
+    readiness.load_seconds = time.monotonic() - readiness.began
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -129,7 +137,7 @@ def wait_for_generation(readiness: Readiness, model_name: str) -> None:
 
 
 def serve_report(readiness: Readiness, port: int) -> ThreadingHTTPServer:
-    """Start answering /ready, /healthz and /metrics in a thread."""
+    """Start answering /ready, /healthz, /start and /metrics in a thread."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = ANSWER_SECONDS
@@ -141,6 +149,8 @@ def serve_report(readiness: Readiness, port: int) -> ThreadingHTTPServer:
                 case "/healthz":
                     healthy = readiness.healthy
                     self._answer(healthy, "ok\n" if healthy else "the engine does not answer\n")
+                case "/start":
+                    self._answer(readiness.ready_seconds is not None, readiness.start())
                 case "/metrics":
                     self._answer(True, readiness.metrics())
                 case _:

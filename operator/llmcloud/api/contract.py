@@ -31,7 +31,8 @@ SCRATCH_PATH: Final = "/scratch"
 MODELS_PATH: Final = "/models"
 
 REPORT_PORT: Final = 9090
-"""Every pod of ours: GET /progress (JSON), /healthz, /metrics (Prometheus); engines: /ready."""
+"""Every pod of ours: GET /progress (JSON), /healthz, /metrics (Prometheus). Engines: /ready, and
+/start (`EngineStart`) once they are."""
 ENGINE_PORT: Final = 8000
 GATEWAY_PORT: Final = 8080
 GATEWAY_REPORT_PORT: Final = 9090
@@ -242,6 +243,13 @@ class Progress(ApiModel):
     checkpoint: CheckpointStatus | None = None
 
 
+class EngineStart(ApiModel):
+    """GET /start of an engine of ours that is ready: how its start went."""
+
+    load_seconds: float = Field(ge=0, le=86400)  # until the weights were in memory
+    warm_up_seconds: float = Field(ge=0, le=86400)  # from then on, until a generation came back
+
+
 class MetricResult(ApiModel):
     """One metric of an evaluation."""
 
@@ -335,14 +343,17 @@ ROUTES_KEY: Final = "routes.json"
 
 
 class RouteSample(ApiModel):
-    """What one gateway counts of one deployment at this moment."""
+    """What one gateway counts of one deployment at this moment; counters begin with the gateway."""
 
     namespace: str
     name: str
     in_flight: int
     waiting: int  # held, because no replica is ready or all are full
     idle_seconds: float  # since the last request; 0 while any is in flight or waiting
-    arrivals: int  # requests since the gateway started
+    arrivals: int  # requests
+    completions: int  # places on replicas that were given back
+    flight_seconds: float  # the integral of in_flight over time
+    loads: dict[str, int]  # in flight by endpoint, of those that have any
 
 
 class GatewaySamples(ApiModel):

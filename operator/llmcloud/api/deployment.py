@@ -58,8 +58,11 @@ class Scaling(ApiModel):
     min_replicas: int = Field(default=0, description="Fewest replicas.", ge=0, le=1000)
     max_replicas: int = Field(default=1, description="Most replicas.", ge=1, le=1000)
     target: Target = Field(default=Target(), description="What one replica should carry.")
-    scale_down_delay_seconds: int = Field(
-        default=300, description="Lower load must last this long.", ge=0, le=86400
+    scale_down_delay_seconds: int | None = Field(
+        default=None,
+        description="Lower load must last this long; absent: learned.",
+        ge=0,
+        le=86400,
     )
     scale_to_zero_after_seconds: int = Field(
         default=900, description="Without a request, to zero after this time.", ge=1, le=604800
@@ -143,12 +146,36 @@ class DeployedModel(ApiModel):
     path: str | None = Field(default=None, description="Its folder there.", max_length=1024)
 
 
+class ColdStart(ApiModel):
+    """Where the time went when the newest replica started, in seconds."""
+
+    replica: str = Field(description="The pod that was measured.", max_length=253)
+    schedule_seconds: int = Field(description="Until it had a node.", ge=0)
+    pull_seconds: int = Field(description="For images and the model's files.", ge=0)
+    load_seconds: int = Field(description="Until the weights were in memory.", ge=0)
+    warm_up_seconds: int | None = Field(
+        default=None,
+        description="Until one generation came back; absent: part of loadSeconds.",
+        ge=0,
+    )
+
+
 class ScalingStatus(ApiModel):
     """Why there are as many replicas as there are."""
 
-    reason: str = Field(default="", description="The last decision in words.", max_length=512)
+    reason: str = Field(
+        default="",
+        description="Why the number last changed, or is held without samples.",
+        max_length=512,
+    )
+    holding: bool | None = Field(
+        default=None, description="True: the gateways give no samples, so nothing is scaled."
+    )
     last_scale_time: str | None = Field(
         default=None, description="When the number last changed.", max_length=64
+    )
+    cold_start: ColdStart | None = Field(
+        default=None, description="How the newest replica started."
     )
 
 

@@ -4,6 +4,7 @@ References are noted, so that a change of what an object refers to wakes it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,23 +23,24 @@ from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.execute import Intents
 from llmcloud.cluster.reports import Reports
 from llmcloud.plan.accesskey import KeyWorld
+from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
+from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment import (
     DeploymentWorld,
     engine_view,
     pinned_model,
-    scaling_policy,
     served_name,
 )
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
-from llmcloud.plan.model import Manifest, Owner, from_timestamp, owner_from, parse
+from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.routes import RoutesWorld, holders
 from llmcloud.plan.training import TrainingWorld, is_final
 from llmcloud.plan.waiting import needs_events
-from llmcloud.scaling.book import LoadBook
+from llmcloud.scaling.book import Replicas, ScalingBook
 
 Reference = tuple[Kind, str, str]
 """Kind, namespace and name."""
@@ -59,13 +61,13 @@ class Observer:
         self,
         client: Client,
         reports: Reports,
-        loads: LoadBook,
+        book: ScalingBook,
         scope: Scope,
         note: Callable[[Reference, Iterable[Reference]], None],
     ) -> None:
         self._client = client
         self._reports = reports
-        self._loads = loads
+        self._book = book
         self._scope = scope
         self._note = note
 
@@ -78,7 +80,7 @@ class Observer:
         """The object is gone: it refers to nothing and needs no replicas."""
         self._note((Kind(kind), namespace, name), ())
         if kind == Kind.DEPLOYMENT:
-            self._loads.forget(namespace, name)
+            self._book.forget((namespace, name))
 
     async def _owners(
         self, kind: Kind, namespace: str, names: Iterable[str]
@@ -196,7 +198,6 @@ class Observer:
                 )
         labels = f"{LABEL_OWNER_UID}={owner.uid}"
         pods = tuple(await self._pods(owner.namespace, labels)) if raw is not None else ()
-        policy = scaling_policy(spec)
         return DeploymentWorld(
             owner,
             job,
@@ -204,7 +205,7 @@ class Observer:
             engine,
             pods,
             now,
-            self._loads.load(owner.namespace, owner.name, policy),
+            await self._scaling(owner, pods),
             f"{holder.namespace}/{holder.name}" if taken and holder else "",
         ), intents
 
@@ -212,15 +213,37 @@ class Observer:
         """The World of an LLMAccessKey."""
         return KeyWorld(owner, datetime.now(UTC)), {}
 
-    def watch_load(self, world: DeploymentWorld, *, scalable: bool) -> None:
-        """Have the sampler wake a deployment whose replicas should change, if they can."""
+    async def _scaling(self, owner: Owner, pods: tuple[PodView, ...]) -> ScalingView:
+        measured = (owner.status.get("scaling") or {}).get("coldStart") or {}
+        fresh = to_measure(pods, measured)
+        start = await self._reports.engine_start(fresh) if fresh else None
+        return ScalingView(self._book.decision((owner.namespace, owner.name)), start)
+
+    def watch_load(self, world: DeploymentWorld, plan: Plan) -> None:
+        """Have the policy judge a deployment from now on, if it has replicas to scale."""
         owner = world.owner
+        key = (owner.namespace, owner.name)
         spec = parse(LLMDeploymentSpec, owner.spec)
-        if isinstance(spec, str) or spec.scaling.mode != "Auto" or not scalable or not world.engine:
-            self._loads.forget(owner.namespace, owner.name)
+        if isinstance(spec, str) or spec.scaling.mode != "Auto" or not plan.applies:
+            self._book.forget(key)
             return
-        policy = scaling_policy(spec)
-        self._loads.watch(owner.namespace, owner.name, policy, world.engine.replicas)
+        status = plan.status or {}
+        asked = status["desiredReplicas"]
+        now = time.monotonic()
+        ages = [world.now - pod.created for pod in world.pods if pod.starts and pod.created]
+        serving = [pod for pod in world.pods if pod.ready and not pod.deleting]
+        self._book.watch(
+            now,
+            key,
+            scaling_terms(spec, status["model"]),
+            Replicas(
+                asked,
+                tuple(endpoint(pod) for pod in serving),
+                tuple(sorted(now - age.total_seconds() for age in ages)),
+            ),
+            desired_replicas(spec, asked, world.scaling.decision),
+            total_seconds(status["scaling"].get("coldStart") or {}),
+        )
 
     async def _model_references(
         self, owner: Owner, spec: LLMDeploymentSpec, rival: list[Reference]

@@ -7,7 +7,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from llmcloud.api.base import ApiModel
-from llmcloud.api.contract import REPORT_PORT, Progress
+from llmcloud.api.contract import REPORT_PORT, EngineStart, Progress
 from llmcloud.plan.children import PodView
 
 REPORT_BYTES: Final = 1024 * 1024
@@ -65,3 +65,7 @@ class Reports:
                 self._last.clear()
             self._last[pod.uid] = (time.monotonic(), silences, progress)
         return progress
+
+    async def engine_start(self, pod: PodView) -> EngineStart | None:
+        """How the start of a ready replica went, if its engine tells."""
+        return await pull(self._session, f"http://{pod.ip}:{REPORT_PORT}/start", EngineStart)

@@ -12,7 +12,7 @@ from llmcloud.api.names import LABEL_COMPONENT
 from llmcloud.cluster.client import Client, ClusterError, object_path
 from llmcloud.cluster.reports import pull
 from llmcloud.plan.children import PodView, pod_view
-from llmcloud.scaling.book import LoadBook
+from llmcloud.scaling.book import ScalingBook
 
 SAMPLE_SECONDS: Final = 1.0
 _FIND_SECONDS: Final = 5.0
@@ -20,19 +20,19 @@ GATEWAY_SELECTOR: Final = f"app.kubernetes.io/name=llmcloud,{LABEL_COMPONENT}=ga
 
 
 class Sampler:
-    """`wake` is called with the deployments whose number of replicas should change."""
+    """`wake` is called with the deployments whose number of replicas, or samples, changed."""
 
     def __init__(
         self,
         client: Client,
         session: aiohttp.ClientSession,
-        loads: LoadBook,
+        book: ScalingBook,
         namespace: str,
         wake: Callable[[str, str], None],
     ) -> None:
         self._client = client
         self._session = session
-        self._loads = loads
+        self._book = book
         self._path = object_path("v1", "Pod", namespace)
         self._wake = wake
         self._gateways: tuple[PodView, ...] = ()
@@ -43,8 +43,6 @@ class Sampler:
         while True:
             started = time.monotonic()
             await self._round(started)
-            for namespace, name in self._loads.changed():
-                self._wake(namespace, name)
             await asyncio.sleep(max(0.0, SAMPLE_SECONDS - (time.monotonic() - started)))
 
     async def _round(self, now: float) -> None:
@@ -62,5 +60,8 @@ class Sampler:
         answers = zip(self._gateways, await asyncio.gather(*pulls), strict=True)
         # One that drains still counts while it answers; the silence of one that is not ready,
         # crashed or on a lost node, must not void the round.
-        counted = [samples for pod, samples in answers if samples is not None or pod.ready]
-        self._loads.record(time.monotonic(), counted)
+        counted = {pod.uid: samples for pod, samples in answers if samples is not None or pod.ready}
+        now = time.monotonic()
+        self._book.record(now, counted)
+        for namespace, name in self._book.judge(now):
+            self._wake(namespace, name)

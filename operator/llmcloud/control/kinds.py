@@ -62,7 +62,7 @@ class Reconciler:
         world, intents = await observe(owner)
         planned = plan(world, self.defaults)
         if isinstance(world, DeploymentWorld):
-            self.observer.watch_load(world, scalable=bool(planned.applies))
+            self.observer.watch_load(world, planned)
         version = await execute(
             self.client, self.recorder, owner, planned, intents, partial(self.applied, key)
         )

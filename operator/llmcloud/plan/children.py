@@ -64,6 +64,20 @@ class PodView:
     waiting: Waiting | None = None
     termination: Termination | None = None
     warnings: tuple[str, ...] = ()
+    created: datetime | None = None
+    started: datetime | None = None
+    """When the main container last started; None while it does not run."""
+    ready_flipped: datetime | None = None
+    """When Ready last changed."""
+    restarts: int = 0
+
+    @property
+    def starts(self) -> bool:
+        """Whether it is on its way to its first Ready. What has failed once is not counted on."""
+        if self.phase not in ("Pending", "Running") or self.deleting or self.ready:
+            return False
+        served = self.started and self.ready_flipped and self.ready_flipped > self.started
+        return not served and not self.restarts
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,10 @@ class JobView:
 def _number(text: str | None) -> int:
     """A label's number. Anyone may write labels on a pod: what is no number counts as 0."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _moment(text: str | None) -> datetime | None:
+    return from_timestamp(text) if text else None
 
 
 def _condition(raw: Manifest, type_: str) -> Manifest:
@@ -147,6 +165,8 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         (c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {}
     )
     disruption = _condition(raw, "DisruptionTarget")
+    ready: Manifest = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+    running = main[0].get("state", {}).get("running", {}) if main else {}
     waiting = _waiting(containers)
     failing = [s for s in containers if s.get("state", {}).get("terminated", {}).get("exitCode")]
     return PodView(
@@ -154,11 +174,11 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         uid=meta["uid"],
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP", ""),
-        ready=bool(_condition(raw, "Ready")),
+        ready=ready.get("status") == "True",
         deleting="deletionTimestamp" in meta,
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         job=labels.get("batch.kubernetes.io/job-name", ""),
-        scheduled=from_timestamp(scheduled["lastTransitionTime"])
+        scheduled=_moment(scheduled.get("lastTransitionTime"))
         if scheduled.get("status") == "True"
         else None,
         reason=status.get("reason", ""),
@@ -170,6 +190,10 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         waiting=waiting,
         termination=_termination(failing or main) or _last_termination(containers),
         warnings=warnings,
+        created=_moment(meta.get("creationTimestamp")),
+        started=_moment(running.get("startedAt")),
+        ready_flipped=_moment(ready.get("lastTransitionTime")),
+        restarts=max((s.get("restartCount", 0) for s in main), default=0),
     )
 
 
@@ -191,11 +215,11 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         failures=_number(annotations.get(ANNOTATION_FAILURES)),
         dataset_version=annotations.get(ANNOTATION_DATASET_VERSION, ""),
         created=from_timestamp(meta["creationTimestamp"]),
-        tried=from_timestamp(tried) if tried else None,
+        tried=_moment(tried),
         deleting="deletionTimestamp" in meta,
         succeeded=bool(complete),
         failed=bool(failed),
-        finished=from_timestamp(ended["lastTransitionTime"]) if ended else None,
+        finished=_moment(ended.get("lastTransitionTime")),
         failure_message=failed.get("message", ""),
         image=containers[0].get("image", ""),
         pods=tuple(pod for pod in pods if pod.job == meta["name"]),

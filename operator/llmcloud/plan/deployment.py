@@ -1,12 +1,13 @@
 """LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.plan.autoscaling import ScalingView, desired_replicas, scaling_status
 from llmcloud.plan.children import PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.failures import Problem, obstacle, serving_failure
@@ -15,9 +16,9 @@ from llmcloud.plan.manifests.engine import (
     engine_deployment,
     engine_selector,
 )
-from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse, timestamp
+from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.stores import Missing, usable_store
-from llmcloud.scaling.decide import Decision, Load, Policy, decide
+from llmcloud.scaling.observation import Decision
 
 _KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "scaling")
 
@@ -44,7 +45,7 @@ class DeploymentWorld:
     engine: EngineView | None
     pods: tuple[PodView, ...]
     now: datetime
-    load: Load | None = None
+    scaling: ScalingView = field(default_factory=ScalingView)
     name_taken_by: str = ""
     """namespace/name of the older LLMDeployment that has the same served name."""
 
@@ -74,25 +75,6 @@ def served_name(owner: Owner, spec: LLMDeploymentSpec) -> str:
     return spec.served_model_name or owner.name
 
 
-def scaling_policy(spec: LLMDeploymentSpec) -> Policy:
-    """The autoscaler's view of `spec.scaling`."""
-    scaling = spec.scaling
-    return Policy(
-        min_replicas=scaling.min_replicas,
-        max_replicas=scaling.max_replicas,
-        in_flight_per_replica=scaling.target.in_flight,
-        scale_down_delay_seconds=scaling.scale_down_delay_seconds,
-        scale_to_zero_after_seconds=scaling.scale_to_zero_after_seconds,
-    )
-
-
-def desired_replicas(spec: LLMDeploymentSpec, current: int, load: Load | None) -> Decision:
-    """Mode External obeys spec.replicas, mode Auto the load."""
-    if spec.scaling.mode == "External":
-        return Decision(spec.replicas, "spec.replicas, mode External")
-    return decide(current, load, scaling_policy(spec))
-
-
 def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     """The engine's Deployment for the pinned model, with as many replicas as the load needs."""
     owner = world.owner
@@ -107,7 +89,7 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
         judgement = Judgement(False, model.reason, model.message, reconciling=True)
         return Plan(status=_status(world, judgement, _kept(owner)))
     current = world.engine.replicas if world.engine else spec.scaling.min_replicas
-    decision = desired_replicas(spec, current, world.load)
+    decision = desired_replicas(spec, current, world.scaling.decision)
     name = served_name(owner, spec)
     child = engine_deployment(owner, spec, model, name, decision.replicas, defaults)
     members = _members(world, spec, model, decision, defaults)
@@ -172,13 +154,6 @@ def _members(
 ) -> Manifest:
     owner = world.owner
     engine = world.engine or EngineView(0, 0, "", 0)
-    before = owner.status.get("scaling") or {}
-    scaled = before.get("lastScaleTime")
-    if owner.status.get("desiredReplicas", 0) != decision.replicas:
-        scaled = timestamp(world.now)
-    scaling = {"reason": decision.reason, "lastScaleTime": scaled}
-    if owner.status.get("desiredReplicas") == decision.replicas and before.get("reason"):
-        scaling["reason"] = before["reason"]
     pinned = {
         "digest": model.digest,
         "trainingJob": model.training_job,
@@ -194,7 +169,7 @@ def _members(
         "desiredReplicas": decision.replicas,
         "selector": ",".join(f"{k}={v}" for k, v in sorted(engine_selector(owner).items())),
         "model": {key: value for key, value in pinned.items() if value is not None},
-        "scaling": {key: value for key, value in scaling.items() if value is not None},
+        "scaling": scaling_status(owner, decision, world.pods, world.scaling.start, world.now),
     }
 
 

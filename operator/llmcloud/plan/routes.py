@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from llmcloud.api.base import canonical_json
 from llmcloud.api.contract import (
-    ENGINE_PORT,
     ROUTES_CONFIG_MAP,
     ROUTES_KEY,
     Route,
@@ -17,6 +16,7 @@ from llmcloud.api.contract import (
 )
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from llmcloud.plan.autoscaling import endpoint
 from llmcloud.plan.children import PodView
 from llmcloud.plan.deployment import served_name
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, parse
@@ -87,7 +87,7 @@ def route_list(world: RoutesWorld) -> list[Route]:
                 labels=owner.raw["metadata"].get("labels") or {},
                 shared=holding[name].uid == owner.uid,
                 anonymous=spec.access.anonymous,
-                endpoints=sorted(f"{pod.ip}:{ENGINE_PORT}" for pod in serving),
+                endpoints=sorted(endpoint(pod) for pod in serving),
                 in_flight_per_replica=spec.scaling.target.in_flight,
                 hold_max_requests=spec.hold.max_requests,
                 hold_deadline_seconds=spec.hold.deadline_seconds,

@@ -7,6 +7,8 @@ Three needs, of which the largest counts:
 - backlog: what will wait when a replica asked for now is ready, given those that are ready, those
   that are coming and their ETAs, to be served within another cold start beside what arrives.
 Windows and tolerances follow the measured cold start: waiting a tenth of it is not worth one.
+A policy that has just begun gives up none of the replicas that it found before it has watched the
+load for a window itself.
 """
 
 from collections import deque
@@ -16,8 +18,7 @@ from typing import Final
 
 from llmcloud.scaling.arrivals import Arrivals
 from llmcloud.scaling.capacity import Capacity
-from llmcloud.scaling.decide import Decision
-from llmcloud.scaling.observation import Bounds, Observation
+from llmcloud.scaling.observation import Bounds, Decision, Observation
 from llmcloud.scaling.shadow import ShadowQueues
 
 TOLERANCE: Final = 0.1
@@ -27,6 +28,7 @@ HOLD_SECONDS: Final = 300.0
 """And at least one cold start: how long load is remembered that has not yet come back."""
 LONGEST_HOLD_SECONDS: Final = 1800.0
 LONGEST_HOLD_COLD_STARTS: Final = 4.0
+BELIEVED_COLD_START_SECONDS: Final = 120.0
 BETA: Final = 0.7
 GENERAL_HOLD: Final = (180.0, 0.5)
 BACKLOG_HOLD: Final = (20.0, 1.0)
@@ -51,13 +53,22 @@ class _Highest:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """Replicas that each need asks for."""
+
+    recent: int = 0
+    general: int = 0
+    backlog: int = 0
+
+
+@dataclass(frozen=True)
 class LearnedSettings:
     """What a deployment may set instead of having it learned."""
 
     hold_seconds: float | None = None
     """How long load is remembered, at least and at most."""
     zero_after_seconds: float = 900.0
-    cold_start_seconds: float = 120.0
+    cold_start_seconds: float = BELIEVED_COLD_START_SECONDS
     """Believed until one has been measured."""
 
 
@@ -76,6 +87,9 @@ class LearnedPolicy:
         self._backlog = _Highest()
         self._before: tuple[float, Observation] | None = None
         self._busy_at = -inf
+        self._found: tuple[float, int] | None = None
+        """When the policy began, and how many replicas there were."""
+        self.needs = Needs()
 
     def decide(self, now: float, observation: Observation) -> int:
         """The number of replicas alone."""
@@ -85,13 +99,11 @@ class LearnedPolicy:
         """The number of replicas, and why. Without an observation, `current` is held."""
         if observation is None:
             held = self._bounds.clamp(current)
-            return Decision(held, "no samples from the gateways: holding")
+            return Decision(held, "no samples from the gateways: holding", holding=True)
         passed = self._learn(now, observation)
-        if observation.in_flight or observation.waiting or passed is None:
-            self._busy_at = now
         wanted, reason = self._need(now, observation, passed)
         if self._bounds.min_replicas == 0:
-            silence = now - self._busy_at
+            silence = max(now - self._busy_at, observation.idle_seconds)
             if silence >= self._settings.zero_after_seconds:
                 return Decision(0, f"no request for {self._settings.zero_after_seconds:.0f} s")
             if observation.replicas == 0 and silence > 0:
@@ -101,6 +113,16 @@ class LearnedPolicy:
         if wanted < self._bounds.min_replicas:
             return Decision(self._bounds.min_replicas, f"{reason}: at minReplicas")
         return Decision(wanted, reason)
+
+    @property
+    def service_seconds(self) -> float:
+        """How long a request holds its slot, as learned; 0: not known yet."""
+        return self._capacity.service_seconds
+
+    @property
+    def cold_start_seconds(self) -> float:
+        """From a replica's creation to its first Ready, as learned or believed."""
+        return self._capacity.cold_start_seconds
 
     def _hold_windows(self) -> tuple[float, float]:
         fixed = self._settings.hold_seconds
@@ -116,7 +138,11 @@ class LearnedPolicy:
         # A gateway that starts anew counts from zero.
         arrivals = max(0, seen.arrivals - before[1].arrivals) if before else 0
         self._arrivals.add(now, arrivals)
+        # What comes and is answered between two observations is in neither of them.
+        if arrivals or seen.in_flight or seen.waiting or before is None:
+            self._busy_at = now
         if before is None:
+            self._found = (now, seen.replicas)
             return None
         passed = now - before[0]
         capacity = self._capacity
@@ -148,7 +174,11 @@ class LearnedPolicy:
         waiting, jump = self._jump(seen, service, cold)
         backlog_seconds = max(BACKLOG_HOLD[0], BACKLOG_HOLD[1] * cold)
         backlog = self._backlog.add(now, jump, backlog_seconds)
+        self.needs = Needs(recent, general, backlog)
         needed = max(recent, general, backlog)
+        kept = self._kept(now)
+        if needed < kept:
+            return kept, "the load has not been watched for long enough to give up replicas"
         if needed == backlog > max(recent, general):
             return needed, (
                 f"{seen.waiting} wait now and {waiting:.0f} in {cold:.0f} s without more replicas"
@@ -158,6 +188,10 @@ class LearnedPolicy:
         if needed > 1:
             return needed, f"{needed - 1} would have been too few for what arrived lately"
         return needed, "the load fits"
+
+    def _kept(self, now: float) -> int:
+        began, replicas = self._found or (now, 0)
+        return replicas if now - began < self._hold_windows()[0] else 0
 
     def _jump(self, seen: Observation, service: float, cold: float) -> tuple[float, int]:
         """What will wait after a cold start, and the replicas that clear it within another."""

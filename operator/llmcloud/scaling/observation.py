@@ -17,6 +17,15 @@ class Bounds:
         return min(max(replicas, self.min_replicas), self.max_replicas)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """Replicas wanted, and why in words. `holding`: for want of samples."""
+
+    replicas: int
+    reason: str
+    holding: bool = False
+
+
 @dataclass(slots=True)
 class Observation:
     """One deployment at one moment, as gateways and cluster report it.
@@ -37,8 +46,11 @@ class Observation:
     completions: int
     flight_seconds: float
     """The integral of `in_flight` over time."""
-    request_seconds: float
-    """The integral of `in_flight + waiting` over time."""
+    request_seconds: float = 0.0
+    """The integral of `in_flight + waiting` over time; gateways do not report it, and only other
+    products' policies ask for it."""
+    idle_seconds: float = 0.0
+    """At least so long nothing has come, by the gateways' own clocks."""
 
     @property
     def ready(self) -> int:

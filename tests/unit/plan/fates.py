@@ -7,7 +7,7 @@ from typing import Any
 from llmcloud.api.contract import CheckpointStatus, Outcome, Progress, Retry
 from llmcloud.api.names import ANNOTATION_REFRESH, ANNOTATION_SKIP_CLEANUP, Kind, Reason
 from llmcloud.plan.model import Manifest, timestamp
-from llmcloud.scaling.decide import Load
+from llmcloud.scaling.observation import Decision
 from tests.support import worlds
 from tests.support.ideal import IdealCluster
 
@@ -148,15 +148,15 @@ def _newer_version(cluster: IdealCluster, _: datetime) -> None:
     cluster.references[(Kind.DATASET, "corpus")] = worlds.ready_dataset(version=worlds.VERSION_2)
 
 
-def _load(in_flight: int, waiting: int, idle_seconds: float, peak: int) -> Fate:
+def _decided(replicas: int, reason: str, *, holding: bool = False) -> Fate:
     def happen(cluster: IdealCluster, _: datetime) -> None:
-        cluster.load = Load(in_flight, waiting, idle_seconds, peak, 4000.0)
+        cluster.decision = Decision(replicas, reason, holding)
 
     return happen
 
 
-def _unobserved(cluster: IdealCluster, _: datetime) -> None:
-    cluster.load = None
+def _undecided(cluster: IdealCluster, _: datetime) -> None:
+    cluster.decision = None
 
 
 def _replicas_ready(cluster: IdealCluster, _: datetime) -> None:
@@ -174,9 +174,20 @@ def _replica(**status: Any) -> Fate:
 
 
 def _engine_pod(number: int, *, ready: bool, **status: Any) -> Manifest:
-    conditions = [{"type": "Ready", "status": "True"}] if ready else []
+    moments = {name: timestamp(worlds.at(10 * n)) for n, name in enumerate("abcd")}
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": moments["b"]}
+    conditions = [scheduled]
+    if ready:
+        conditions.append({"type": "Ready", "status": "True", "lastTransitionTime": moments["d"]})
+        running = {"running": {"startedAt": moments["c"]}}
+        status = {"containerStatuses": [{"name": "engine", "state": running}], **status}
     return {
-        "metadata": {"name": f"e{number}", "namespace": "ns", "uid": f"e{number}"},
+        "metadata": {
+            "name": f"e{number}",
+            "namespace": "ns",
+            "uid": f"e{number}",
+            "creationTimestamp": moments["a"],
+        },
         "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions, **status},
     }
 
@@ -248,11 +259,12 @@ FATES: dict[Kind, dict[str, Fate]] = {
         **REFERENCE_FATES,
         "job missing": _without(Kind.TRAINING_JOB, "train"),
         "job unready": _unready(Kind.TRAINING_JOB, "train"),
-        "one request": _load(0, 1, 0.0, 1),
-        "many requests": _load(30, 40, 0.0, 70),
-        "fewer requests": _load(10, 0, 0.0, 20),
-        "silence": _load(0, 0, 5000.0, 0),
-        "no samples": _unobserved,
+        "one request": _decided(1, "1 waits"),
+        "many requests": _decided(5, "70 wait"),
+        "fewer requests": _decided(2, "the load fits"),
+        "silence": _decided(0, "no request for 900 s"),
+        "no samples": _decided(3, "no samples: holding", holding=True),
+        "a new operator": _undecided,
         "replicas ready": _replicas_ready,
         "replica starts": _replica(),
         "replica out of memory": _replica(**worlds.ended(137, "OOMKilled")),

@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from llmcloud.api.contract import EngineStart
 from llmcloud.api.names import Kind, Reason
-from llmcloud.plan.children import PodView
+from llmcloud.plan.autoscaling import ScalingView
+from llmcloud.plan.children import PodView, pod_view
 from llmcloud.plan.deployment import DeploymentWorld, EngineView, engine_view, plan_deployment
 from llmcloud.plan.model import Manifest, Owner, Plan, timestamp
-from llmcloud.scaling.decide import Load
+from llmcloud.scaling.observation import Decision
 from tests.support.worlds import (
     DEFAULTS,
     MODEL_DIGEST,
@@ -26,8 +30,8 @@ from tests.support.worlds import (
 
 TRAINED = complete_training()
 STORE = ready_store()
-IDLE = Load(0, 0, 5000.0, 0, 5000.0)
-ONE_WAITS = Load(0, 1, 0.0, 1, 5000.0)
+IDLE = Decision(0, "no request for 900 s")
+ONE_WAITS = Decision(1, "1 waits now")
 EXTERNAL = {"replicas": 2, "scaling": {"mode": "External"}}
 
 
@@ -37,7 +41,8 @@ def world(
     store: Owner | None = STORE,
     engine: EngineView | None = None,
     pods: tuple[PodView, ...] = (),
-    load: Load | None = None,
+    decided: Decision | None = None,
+    start: EngineStart | None = None,
     taken: str = "",
     spec: Manifest | None = None,
     status: Manifest | None = None,
@@ -45,7 +50,8 @@ def world(
     **metadata: Any,
 ) -> DeploymentWorld:
     owner = make_owner(Kind.DEPLOYMENT, spec=spec, status=status, **metadata)
-    return DeploymentWorld(owner, job, store, engine, pods, at(seconds), load, taken)
+    scaling = ScalingView(decided, start)
+    return DeploymentWorld(owner, job, store, engine, pods, at(seconds), scaling, taken)
 
 
 def plan(**members: Any) -> Plan:
@@ -117,13 +123,13 @@ def test_a_model_from_a_store_has_no_digest_to_check() -> None:
         pytest.param({}, 0, id="a new one begins with the fewest: none"),
         pytest.param({"spec": {"scaling": {"minReplicas": 2, "maxReplicas": 3}}}, 2, id="or two"),
         pytest.param(
-            {"engine": running(0, 0), "load": ONE_WAITS}, 1, id="0 to 1 when a request waits"
+            {"engine": running(0, 0), "decided": ONE_WAITS}, 1, id="0 to 1 when a request waits"
         ),
-        pytest.param({"engine": running(1), "load": IDLE}, 0, id="1 to 0 after silence"),
+        pytest.param({"engine": running(1), "decided": IDLE}, 0, id="1 to 0 after silence"),
         pytest.param({"engine": running(1)}, 1, id="without samples what is there is held"),
         pytest.param({"spec": EXTERNAL}, 2, id="mode External obeys spec.replicas"),
         pytest.param(
-            {"spec": EXTERNAL, "engine": running(2, 2), "load": IDLE}, 2, id="whatever the load"
+            {"spec": EXTERNAL, "engine": running(2, 2), "decided": IDLE}, 2, id="whatever the load"
         ),
     ],
 )
@@ -181,12 +187,95 @@ def test_a_conflict_is_told_with_both_addresses_and_still_served() -> None:
 
 
 def test_the_time_of_scaling_moves_with_the_number_only() -> None:
-    first = status_of(plan(engine=running(0, 0), load=ONE_WAITS))
-    again = plan(engine=running(0), load=ONE_WAITS, status=first, seconds=60)
+    first = status_of(plan(engine=running(0, 0), decided=ONE_WAITS))
+    again = plan(engine=running(0), decided=ONE_WAITS, status=first, seconds=60)
     assert status_of(again)["scaling"] == first["scaling"]
     assert first["scaling"]["lastScaleTime"] == timestamp(NOW)
-    down = plan(engine=running(1), load=IDLE, status=first, seconds=60)
+    down = plan(engine=running(1), decided=IDLE, status=first, seconds=60)
     assert status_of(down)["scaling"]["lastScaleTime"] == timestamp(at(60))
+
+
+def test_the_reason_is_that_of_the_last_change_or_that_there_are_no_samples() -> None:
+    up = status_of(plan(engine=running(0, 0), decided=ONE_WAITS))
+    assert up["scaling"]["reason"] == "1 waits now"
+    later = plan(engine=running(1), decided=Decision(1, "the load fits"), status=up)
+    assert status_of(later)["scaling"]["reason"] == "1 waits now"
+    blind = Decision(1, "no samples from the gateways: holding", holding=True)
+    held = status_of(plan(engine=running(1), decided=blind, status=up))["scaling"]
+    assert (held["reason"], held["holding"]) == (blind.reason, True)
+    assert held["lastScaleTime"] == up["scaling"]["lastScaleTime"]
+    seen = plan(
+        engine=running(1), decided=Decision(1, "the load fits"), status={**up, "scaling": held}
+    )
+    assert status_of(seen)["scaling"] == {**up["scaling"], "reason": "the load fits"}
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    decided=st.none() | st.builds(Decision, st.integers(-5, 5000), st.text(max_size=9)),
+    current=st.integers(0, 2000),
+    low=st.integers(0, 5),
+    high=st.integers(5, 9),
+    pods=st.lists(st.booleans(), max_size=5),
+)
+def test_whatever_is_decided_the_bounds_hold_and_no_pod_freezes_it(
+    decided: Decision | None, current: int, low: int, high: int, pods: list[bool]
+) -> None:
+    spec = {"scaling": {"minReplicas": low, "maxReplicas": high}}
+    stuck = tuple(make_pod(**(unschedulable("no node") if one else {})) for one in pods)
+    planned = plan(spec=spec, engine=running(0, current), decided=decided, pods=stuck)
+    wanted = current if decided is None else decided.replicas
+    assert replicas_of(planned) == min(max(wanted, low), high)
+
+
+def replica(name: str = "a", *, created: float = 0, restarts: int = 0) -> PodView:
+    """Ready 40 s after its creation: 5 s to a node, 20 s to its engine's start."""
+
+    def condition(type_: str, seconds: float) -> Manifest:
+        moment = timestamp(at(created + seconds))
+        return {"type": type_, "status": "True", "lastTransitionTime": moment}
+
+    state = {"running": {"startedAt": timestamp(at(created + 25))}}
+    return pod_view(
+        {
+            "metadata": {"name": name, "uid": name, "creationTimestamp": timestamp(at(created))},
+            "status": {
+                "phase": "Running",
+                "podIP": "10.0.0.1",
+                "conditions": [condition("PodScheduled", 5), condition("Ready", 40)],
+                "containerStatuses": [{"state": state, "restartCount": restarts}],
+            },
+        }
+    )
+
+
+def test_a_cold_start_is_told_in_its_parts() -> None:
+    start = EngineStart(load_seconds=9.4, warm_up_seconds=3.6)
+    told = status_of(plan(engine=running(1), pods=(replica(),), start=start))["scaling"]
+    assert told["coldStart"] == {
+        "replica": "a",
+        "scheduleSeconds": 5,
+        "pullSeconds": 20,
+        "loadSeconds": 9,
+        "warmUpSeconds": 4,
+    }
+
+
+def test_an_engine_that_tells_nothing_has_its_warm_up_in_its_load() -> None:
+    told = status_of(plan(engine=running(1), pods=(replica(),)))["scaling"]["coldStart"]
+    assert (told["loadSeconds"], "warmUpSeconds" in told) == (15, False)
+
+
+def test_each_replica_is_measured_once_and_the_newest_counts() -> None:
+    first = status_of(plan(engine=running(1), pods=(replica(),)))
+    start = EngineStart(load_seconds=1, warm_up_seconds=1)
+    again = status_of(plan(engine=running(1), pods=(replica(),), start=start, status=first))
+    assert again["scaling"] == first["scaling"]
+    pods = (replica(), replica("b", created=60), replica("c", created=90, restarts=1))
+    newer = status_of(plan(engine=running(3, 3), pods=pods, status=first))
+    assert newer["scaling"]["coldStart"]["replica"] == "b"
+    gone = status_of(plan(engine=running(0, 0), status=newer))
+    assert gone["scaling"]["coldStart"] == newer["scaling"]["coldStart"]
 
 
 def test_the_selector_is_what_the_engine_has() -> None:

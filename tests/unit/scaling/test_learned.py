@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from llmcloud.scaling.arrivals import Arrivals
 from llmcloud.scaling.capacity import Capacity
-from llmcloud.scaling.decide import Decision
 from llmcloud.scaling.learned import LearnedPolicy, LearnedSettings
-from llmcloud.scaling.observation import Bounds, Observation
+from llmcloud.scaling.observation import Bounds, Decision, Observation
 from llmcloud.scaling.shadow import ShadowQueues
 from tests.unit.scaling.seen import BOUNDS, seen
 
@@ -122,8 +121,16 @@ def test_what_came_back_is_expected_again() -> None:
 
 def test_without_samples_it_holds_and_says_so() -> None:
     decision = LearnedPolicy(BOUNDS).judge(1.0, None, current=3)
-    assert decision == Decision(3, "no samples from the gateways: holding")
+    assert decision == Decision(3, "no samples from the gateways: holding", holding=True)
     assert LearnedPolicy(BOUNDS).judge(1.0, None, current=99).replicas == 32
+
+
+def test_one_that_has_just_begun_keeps_what_it_found_until_it_has_watched_the_load() -> None:
+    steady = Steady(LearnedPolicy(BOUNDS, KNOWN))
+    decision = steady.run(300, 2.0, 6)
+    assert decision.replicas == 6
+    assert decision.reason.startswith("the load has not been watched for long enough")
+    assert steady.run(10, 2.0, 6).replicas == 1
 
 
 def test_a_load_that_fits_stays() -> None:
