@@ -42,6 +42,7 @@ class IdealCluster:
     pods: dict[str, Manifest] = field(default_factory=dict)
     progress: Progress | None = None
     decision: Decision | None = None
+    loads: dict[str, int] = field(default_factory=dict)
     gone: bool = False
     made: list[str] = field(default_factory=list)
     """Names of all Jobs ever made, in order."""
@@ -128,7 +129,7 @@ class IdealCluster:
             engine_view(engine) if engine else None,
             tuple(pods),
             now,
-            ScalingView(self.decision),
+            ScalingView(self.decision, None, self.loads),
         )
 
     def steps(self, plan: Plan, now: datetime) -> list[Step]:
@@ -183,6 +184,11 @@ class IdealCluster:
     def _apply(self, manifest: Manifest, now: datetime) -> None:
         intended = with_intent(manifest)
         name = manifest["metadata"]["name"]
+        if manifest["kind"] == "Pod":
+            meta = self.pods[name]["metadata"]
+            assert meta["uid"] == manifest["metadata"]["uid"], "a namesake would be marked"
+            meta["annotations"] = intended["metadata"]["annotations"]
+            return
         key = (manifest["kind"], name)
         there = self.children.get(key)
         if there is None:

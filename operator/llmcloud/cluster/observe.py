@@ -46,6 +46,17 @@ Reference = tuple[Kind, str, str]
 """Kind, namespace and name."""
 
 
+def _intents(**children: Manifest | None) -> dict[tuple[str, str], str]:
+    """The intent hashes of children, by their kind."""
+    return {
+        (kind, raw["metadata"]["name"]): (raw["metadata"].get("annotations") or {}).get(
+            ANNOTATION_INTENT, ""
+        )
+        for kind, raw in children.items()
+        if raw
+    }
+
+
 @dataclass(frozen=True)
 class Scope:
     """Where this installation looks: its own namespace, and None for all or the one watched."""
@@ -185,24 +196,23 @@ class Observer:
         taken = holder is not None and holder.uid != owner.uid and not owner.deleting
         rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
         job, store = await self._model_references(owner, spec, rival)
-        raw = await self._client.get(
-            object_path("apps/v1", "Deployment", owner.namespace, f"{owner.name}-{ENGINE}")
+        name = f"{owner.name}-{ENGINE}"
+        raw, budget = await asyncio.gather(
+            self._client.get(object_path("apps/v1", "Deployment", owner.namespace, name)),
+            self._client.get(
+                object_path("policy/v1", "PodDisruptionBudget", owner.namespace, name)
+            ),
         )
-        engine, intents = None, {}
-        if raw is not None:
-            engine = engine_view(raw)
-            annotations = raw["metadata"].get("annotations") or {}
-            if raw["spec"].get("replicas") == owner.status.get("desiredReplicas", 0):
-                intents[("Deployment", raw["metadata"]["name"])] = annotations.get(
-                    ANNOTATION_INTENT, ""
-                )
+        intents = _intents(PodDisruptionBudget=budget)
+        if raw and raw["spec"].get("replicas") == owner.status.get("desiredReplicas", 0):
+            intents |= _intents(Deployment=raw)
         labels = f"{LABEL_OWNER_UID}={owner.uid}"
         pods = tuple(await self._pods(owner.namespace, labels)) if raw is not None else ()
         return DeploymentWorld(
             owner,
             job,
             store,
-            engine,
+            engine_view(raw) if raw else None,
             pods,
             now,
             await self._scaling(owner, pods),
@@ -217,7 +227,8 @@ class Observer:
         measured = (owner.status.get("scaling") or {}).get("coldStart") or {}
         fresh = to_measure(pods, measured)
         start = await self._reports.engine_start(fresh) if fresh else None
-        return ScalingView(self._book.decision((owner.namespace, owner.name)), start)
+        key = (owner.namespace, owner.name)
+        return ScalingView(self._book.decision(key), start, self._book.loads(key))
 
     def watch_load(self, world: DeploymentWorld, plan: Plan) -> None:
         """Have the policy judge a deployment from now on, if it has replicas to scale."""

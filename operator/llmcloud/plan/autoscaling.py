@@ -1,7 +1,7 @@
 """How many replicas a deployment gets, and what its status says of the reasons."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from llmcloud.api.base import digest
@@ -21,6 +21,8 @@ class ScalingView:
     decision: Decision | None = None
     """The policy's last; None before its first."""
     start: EngineStart | None = None
+    loads: Mapping[str, int] = field(default_factory=dict)
+    """Requests in flight by endpoint."""
 
 
 def bounds(spec: LLMDeploymentSpec) -> Bounds:

@@ -17,6 +17,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 ANNOTATION_RETRIES = f"{GROUP}/retries"
 ANNOTATION_FAILURES = f"{GROUP}/failures"
 ANNOTATION_DATASET_VERSION = f"{GROUP}/dataset-version"
+ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class PodView:
     ready_flipped: datetime | None = None
     """When Ready last changed."""
     restarts: int = 0
+    deletion_cost: int = 0
 
     @property
     def starts(self) -> bool:
@@ -194,6 +196,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         started=_moment(running.get("startedAt")),
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
+        deletion_cost=_number((meta.get("annotations") or {}).get(ANNOTATION_DELETION_COST)),
     )
 
 

@@ -10,6 +10,7 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, scaling_status
 from llmcloud.plan.children import PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
+from llmcloud.plan.draining import deletion_costs, disruption_budget
 from llmcloud.plan.failures import Problem, obstacle, serving_failure
 from llmcloud.plan.manifests.engine import (
     ModelSource,
@@ -94,7 +95,13 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     child = engine_deployment(owner, spec, model, name, decision.replicas, defaults)
     members = _members(world, spec, model, decision, defaults)
     judgement = _judge(world, name, decision, members)
-    return Plan(applies=(child,), status=_status(world, judgement, members))
+    costs: tuple[Manifest, ...] = ()
+    if decision.replicas < current:
+        costs = deletion_costs(owner, world.pods, world.scaling.loads, decision.replicas)
+    return Plan(
+        applies=(*costs, child, disruption_budget(owner)),
+        status=_status(world, judgement, members),
+    )
 
 
 def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Missing:

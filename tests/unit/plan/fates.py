@@ -159,8 +159,16 @@ def _undecided(cluster: IdealCluster, _: datetime) -> None:
     cluster.decision = None
 
 
+def _engines(cluster: IdealCluster) -> list[Manifest]:
+    return [child for (kind, _), child in cluster.children.items() if kind == "Deployment"]
+
+
+def _work(cluster: IdealCluster, _: datetime) -> None:
+    cluster.loads = {f"10.0.0.{number}:8000": 3 - number for number in range(4)}
+
+
 def _replicas_ready(cluster: IdealCluster, _: datetime) -> None:
-    for engine in cluster.children.values():
+    for engine in _engines(cluster):
         wanted = engine["spec"]["replicas"]
         engine["status"] = {"readyReplicas": wanted}
         cluster.pods = {f"e{n}": _engine_pod(n, ready=True) for n in range(wanted)}
@@ -188,12 +196,17 @@ def _engine_pod(number: int, *, ready: bool, **status: Any) -> Manifest:
             "uid": f"e{number}",
             "creationTimestamp": moments["a"],
         },
-        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions, **status},
+        "status": {
+            "phase": "Running",
+            "podIP": f"10.0.0.{number}",
+            "conditions": conditions,
+            **status,
+        },
     }
 
 
 def _refuse_pods(cluster: IdealCluster, _: datetime) -> None:
-    for engine in cluster.children.values():
+    for engine in _engines(cluster):
         failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
         engine["status"] = {"conditions": [failure]}
 
@@ -266,6 +279,7 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "no samples": _decided(3, "no samples: holding", holding=True),
         "a new operator": _undecided,
         "replicas ready": _replicas_ready,
+        "replicas work": _work,
         "replica starts": _replica(),
         "replica out of memory": _replica(**worlds.ended(137, "OOMKilled")),
         "pods refused": _refuse_pods,

@@ -42,6 +42,7 @@ def world(
     engine: EngineView | None = None,
     pods: tuple[PodView, ...] = (),
     decided: Decision | None = None,
+    loads: dict[str, int] | None = None,
     start: EngineStart | None = None,
     taken: str = "",
     spec: Manifest | None = None,
@@ -50,7 +51,7 @@ def world(
     **metadata: Any,
 ) -> DeploymentWorld:
     owner = make_owner(Kind.DEPLOYMENT, spec=spec, status=status, **metadata)
-    scaling = ScalingView(decided, start)
+    scaling = ScalingView(decided, start, loads or {})
     return DeploymentWorld(owner, job, store, engine, pods, at(seconds), scaling, taken)
 
 
@@ -63,8 +64,12 @@ def status_of(planned: Plan) -> Manifest:
     return planned.status
 
 
+def applied(planned: Plan, kind: str = "Deployment") -> list[Manifest]:
+    return [child for child in planned.applies if child["kind"] == kind]
+
+
 def replicas_of(planned: Plan) -> int:
-    (child,) = planned.applies
+    (child,) = applied(planned)
     replicas: int = child["spec"]["replicas"]
     return replicas
 
@@ -97,7 +102,8 @@ def test_a_deployment_waits_for(missing: dict[str, Any], reason: Reason) -> None
 
 def test_the_model_is_pinned_and_its_digest_checked_by_the_fetcher() -> None:
     planned = plan()
-    (fetch,) = planned.applies[0]["spec"]["template"]["spec"]["initContainers"]
+    (engine,) = applied(planned)
+    (fetch,) = engine["spec"]["template"]["spec"]["initContainers"]
     assert status_of(planned)["model"] == {
         "digest": MODEL_DIGEST,
         "trainingJob": "train",
@@ -228,7 +234,7 @@ def test_whatever_is_decided_the_bounds_hold_and_no_pod_freezes_it(
     assert replicas_of(planned) == min(max(wanted, low), high)
 
 
-def replica(name: str = "a", *, created: float = 0, restarts: int = 0) -> PodView:
+def replica(name: str = "a", *, created: float = 0, restarts: int = 0, **metadata: Any) -> PodView:
     """Ready 40 s after its creation: 5 s to a node, 20 s to its engine's start."""
 
     def condition(type_: str, seconds: float) -> Manifest:
@@ -238,15 +244,66 @@ def replica(name: str = "a", *, created: float = 0, restarts: int = 0) -> PodVie
     state = {"running": {"startedAt": timestamp(at(created + 25))}}
     return pod_view(
         {
-            "metadata": {"name": name, "uid": name, "creationTimestamp": timestamp(at(created))},
+            "metadata": {
+                "name": name, "uid": name, "creationTimestamp": timestamp(at(created)), **metadata,
+            },
             "status": {
                 "phase": "Running",
-                "podIP": "10.0.0.1",
+                "podIP": f"ip-of-{name}",
                 "conditions": [condition("PodScheduled", 5), condition("Ready", 40)],
                 "containerStatuses": [{"state": state, "restartCount": restarts}],
             },
         }
-    )
+    )  # fmt: skip
+
+
+COST = "controller.kubernetes.io/pod-deletion-cost"
+LOADS = {"ip-of-a:8000": 2, "ip-of-b:8000": 0, "ip-of-c:8000": 7}
+THREE = (replica("a"), replica("b"), replica("c"))
+GOES = replica("c", deletionTimestamp=timestamp(NOW))
+
+
+@pytest.mark.parametrize(
+    ("pods", "wanted", "costs"),
+    [
+        pytest.param(THREE, 2, {"a": "2", "c": "7"}, id="the replica with the least work"),
+        pytest.param(THREE, 3, {}, id="none if none has to"),
+        pytest.param(THREE, 0, {}, id="all, whatever they do"),
+        pytest.param((*THREE[:2], make_pod()), 2, {}, id="first those that are not ready"),
+        pytest.param((*THREE[:2], GOES), 2, {}, id="and those that go already"),
+        pytest.param(
+            (replica("a", annotations={COST: "2"}), replica("b", annotations={COST: "9"})), 1,
+            {"b": "0"}, id="by its work now, not by that of an earlier time",
+        ),
+    ],
+)  # fmt: skip
+def test_who_goes(pods: tuple[PodView, ...], wanted: int, costs: dict[str, str]) -> None:
+    decided = Decision(wanted, "the load fits")
+    spec = {"scaling": {"maxReplicas": 5}}
+    planned = plan(spec=spec, engine=running(3, 3), pods=pods, decided=decided, loads=LOADS)
+    marked = applied(planned, "Pod")
+    assert {p["metadata"]["name"]: p["metadata"]["annotations"][COST] for p in marked} == costs
+    assert all(pod["metadata"]["uid"] == pod["metadata"]["name"] for pod in marked)
+    assert planned.applies[: len(marked)] == tuple(marked), "they are marked before one goes"
+
+
+def test_no_replica_is_marked_while_the_number_grows() -> None:
+    planned = plan(
+        spec={"scaling": {"maxReplicas": 5}}, engine=running(3, 3), pods=THREE,
+        decided=Decision(4, "9 wait"), loads=LOADS,
+    )  # fmt: skip
+    assert applied(planned, "Pod") == []
+
+
+def test_a_replica_that_goes_serves_on_until_gateways_know_and_then_drains() -> None:
+    (engine,) = applied(plan(spec={"scaling": {"drainSeconds": 60}}))
+    pod = engine["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    settle = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain = int(container["args"][container["args"].index("--drain-seconds") + 1])
+    assert settle > 0
+    assert drain == 60
+    assert pod["terminationGracePeriodSeconds"] > settle + drain
 
 
 def test_a_cold_start_is_told_in_its_parts() -> None:
@@ -280,10 +337,13 @@ def test_each_replica_is_measured_once_and_the_newest_counts() -> None:
 
 def test_the_selector_is_what_the_engine_has() -> None:
     planned = plan()
-    labels = planned.applies[0]["spec"]["selector"]["matchLabels"]
+    (engine,) = applied(planned)
+    labels = engine["spec"]["selector"]["matchLabels"]
     wanted = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
     assert status_of(planned)["selector"] == wanted
-    assert labels.items() <= planned.applies[0]["spec"]["template"]["metadata"]["labels"].items()
+    assert labels.items() <= engine["spec"]["template"]["metadata"]["labels"].items()
+    (budget,) = applied(planned, "PodDisruptionBudget")
+    assert budget["spec"]["selector"]["matchLabels"] == labels
 
 
 def test_an_invalid_deployment_keeps_what_is_known() -> None:

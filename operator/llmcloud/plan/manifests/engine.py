@@ -18,6 +18,8 @@ from llmcloud.plan.stores import StoreAccess
 COMPONENT = "engine"
 LOAD_SECONDS = 900
 """How long a replica may take to load its model before it is started anew."""
+SETTLE_SECONDS = 5
+"""How long a replica that goes still takes requests, until no gateway sends any."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def engine_deployment(
             {"name": "models", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
             {"name": "shm", "emptyDir": shm},
         ),
-        grace_seconds=spec.scaling.drain_seconds + 15,
+        grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,
         restart="Always",
     )
     return {
@@ -121,6 +123,7 @@ def _engine(spec: LLMDeploymentSpec, served_name: str, defaults: PodDefaults) ->
                 {"name": "http", "containerPort": ENGINE_PORT},
                 {"name": "report", "containerPort": REPORT_PORT},
             ],
+            "lifecycle": {"preStop": {"sleep": {"seconds": SETTLE_SECONDS}}},
             "startupProbe": _probe("/ready", period=2, failures=LOAD_SECONDS // 2),
             "readinessProbe": _probe("/ready", period=2, failures=2),
             "livenessProbe": _probe("/healthz", period=10, failures=6),
