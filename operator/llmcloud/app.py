@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_lat
 
 from llmcloud.api.names import API_VERSION, Kind
 from llmcloud.cluster.client import Client, ClusterError, connect, object_path
+from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.lease import LeaderLease
 from llmcloud.cluster.observe import Observer, Reference, Scope
 from llmcloud.cluster.recorder import Recorder
@@ -35,7 +36,7 @@ LEADING = Gauge("llmcloud_leading", "1 while this process holds the Lease")
 
 async def run(settings: Settings) -> None:
     """Run until a signal comes or leadership is lost."""
-    queue, pulse, book = WorkQueue(), Pulse(), ScalingBook()
+    queue, pulse, book, keys = WorkQueue(), Pulse(), ScalingBook(), KeyBook()
     REGISTRY.register(ScalingCollector(book))
     references: References[Key] = References()
     hints = Hints(queue, references, pulse, settings.watch_namespace)
@@ -45,7 +46,7 @@ async def run(settings: Settings) -> None:
         def note(referrer: Reference, targets: Iterable[Reference]) -> None:
             references.note(Key(*referrer), (Key(*target) for target in targets))
 
-        observer = Observer(client, Reports(session), book, scope, note)
+        observer = Observer(client, Reports(session), book, keys, scope, note)
         reconciler = Reconciler(
             client,
             observer,
@@ -58,8 +59,9 @@ async def run(settings: Settings) -> None:
             client,
             session,
             book,
+            keys,
             settings.namespace,
-            lambda namespace, name: queue.wake(Key(Kind.DEPLOYMENT, namespace, name)),
+            lambda kind, namespace, name: queue.wake(Key(kind, namespace, name)),
         )
         server = await _serve(settings.port, pulse, queue)
         await _await_kinds(settings, client)

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from openai import OpenAI
+from openai import APIStatusError, OpenAI
 
 from llmcloud.api.names import Kind
 from tests.localcluster.cluster import Cluster
@@ -120,6 +120,31 @@ def test_the_openai_client_works_unchanged(kube: Kube, trained: Object, gateway:
     assert len(chunks) > 2
 
 
+def _spend(kube: Kube, client: OpenAI) -> None:
+    """30 requests at once of a key that has 10 in a minute; the minute may change once."""
+
+    def ask(_: int) -> int:
+        try:
+            client.completions.create(model="stdlib", prompt="def f(", max_tokens=1)
+        except APIStatusError as error:
+            return error.status_code
+        return 200
+
+    began = time.time() // 60
+    with ThreadPoolExecutor(30) as pool:
+        statuses = list(pool.map(ask, range(30)))
+    minutes = 1 + int(time.time() // 60 - began)
+    assert set(statuses) <= {200, 429}, statuses
+    assert 8 <= statuses.count(200) <= 10 * minutes
+    status = wait_for(
+        "usage in status",
+        lambda: status_of(kube.get(Kind.ACCESS_KEY, NS, "team")),
+        lambda seen: seen.get("usage", {}).get("requests") == statuses.count(200),
+        60,
+    )
+    assert sum(lease.get("requests", 0) for lease in status["leases"]) <= 10 * (minutes + 1)
+
+
 def test_a_key_opens_a_closed_deployment_and_is_revoked_within_two_seconds(
     kube: Kube, trained: Object, gateway: str
 ) -> None:
@@ -131,6 +156,7 @@ def test_a_key_opens_a_closed_deployment_and_is_revoked_within_two_seconds(
     kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"access": {"anonymous": False}}})
     wait_for("it is closed", listed, lambda models: models == [], 10)
     key = access_key(NS, sha256=hashlib.sha256(b"of-the-test").hexdigest())
+    key["spec"]["limits"] = {"requestsPerMinute": 10, "tokensPerDay": 100_000}
     for disabled, models in ((False, ["stdlib"]), (True, [])):
         key["spec"]["disabled"] = disabled
         kube.apply(key)
@@ -138,6 +164,8 @@ def test_a_key_opens_a_closed_deployment_and_is_revoked_within_two_seconds(
         wait_for("the key counts", listed, models.__eq__, 10)
         what = "revoked" if disabled else "effective"
         figure(f"LLMAccessKey_{what}_after", time.monotonic() - applied, "s", 2)
+        if not disabled:
+            _spend(kube, client)
     wait_until(kube, Kind.ACCESS_KEY, NS, "team", "reason", "Disabled", 10)
     kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"access": {"anonymous": True}}})
     wait_for("it is open", listed, lambda models: models == ["stdlib"], 10)

@@ -34,7 +34,7 @@ class Client:
         self.writer.write(data)
 
     async def head(self) -> Answer:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.split("\r\n")
         pairs = (line.split(": ", 1) for line in lines if line)
@@ -42,7 +42,7 @@ class Client:
 
     async def chunk(self) -> bytes:
         """The next chunk of a chunked body; empty at its end."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             return (await self.reader.readexactly(size + 2))[:size]
 

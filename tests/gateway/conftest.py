@@ -32,9 +32,11 @@ def pytest_asyncio_loop_factories(
 class RunningGateway:
     """Both ports of one gateway, and the table it serves."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self, limits: Limits, wall_clock: Callable[[], float] = time.time, name: str = "gateway"
+    ) -> None:
         self.routes = Routes(limits, asyncio.get_running_loop().time)
-        self.keys = Keys(time.time)
+        self.keys = Keys(wall_clock, limits, name)
         self.clients = Server(Gateway(self.routes, self.keys, limits).handle, limits)
         metrics = Metrics(self.routes, self.clients)
         report = Report(self.routes, self.keys, metrics, lambda: self.clients.draining)
@@ -113,8 +115,13 @@ async def started() -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 def start_gateway(started: AsyncExitStack) -> StartGateway:
-    async def start(*routes: Route, **limits: float) -> RunningGateway:
-        gateway = RunningGateway(Limits(**limits))  # type: ignore[arg-type]
+    async def start(
+        *routes: Route,
+        wall_clock: Callable[[], float] = time.time,
+        name: str = "gateway",
+        **limits: float,
+    ) -> RunningGateway:
+        gateway = RunningGateway(Limits(**limits), wall_clock, name)  # type: ignore[arg-type]
         await gateway.start()
         started.push_async_callback(gateway.stop)
         gateway.serve(*routes)

@@ -26,6 +26,8 @@ class Engine:
     name: str = "engine"
     text: str = "one two three"
     fault: Fault | None = None
+    tells_usage: bool = True
+    """In the last chunk of every stream; else, as vLLM, in one of its own to who asks for it."""
     permits: asyncio.Semaphore | None = None
     """With permits, a chunk (or a whole answer) is sent only when the test releases one."""
     asked: list[Asked] = field(default_factory=list)
@@ -124,7 +126,11 @@ class Engine:
             if self.fault == "half" and number == 1:
                 writer.transport.abort()
                 return False
-        _event(writer, self._chunk(wanted, None, usage=True))
+        _event(writer, self._chunk(wanted, None, usage=self.tells_usage))
+        options = wanted.get("stream_options")
+        if not self.tells_usage and isinstance(options, dict) and options.get("include_usage"):
+            usage = {"choices": [], "usage": self._usage()}
+            _event(writer, self._base(wanted, "chat.completion.chunk") | usage)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True

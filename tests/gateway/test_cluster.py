@@ -17,6 +17,7 @@ import pytest
 from llmcloud.api.contract import ROUTES_CONFIG_MAP, ROUTES_KEY, RouteTable
 from llmcloud_gateway.cluster import ApiServer
 from llmcloud_gateway.keys import Keys
+from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.sources import follow_config_map, follow_keys
 from tests.gateway.conftest import eventually, route
 
@@ -221,7 +222,7 @@ def opened(keys: Keys, *names: str) -> list[str]:
 async def test_keys_come_and_go_as_they_are_applied(
     folder: Path, namespace: str | None, path: str
 ) -> None:
-    double, keys = ApiServerDouble(folder), Keys(time.time)
+    double, keys = ApiServerDouble(folder), Keys(time.time, Limits())
     double.put(key_object("a"))
     async with followed(double, lambda server: follow_keys(server, namespace, keys)):
         await eventually(lambda: double.watchers == 1)
@@ -236,7 +237,7 @@ async def test_keys_come_and_go_as_they_are_applied(
 
 
 async def test_what_a_watch_has_missed_is_in_the_next_list(folder: Path) -> None:
-    double, keys = ApiServerDouble(folder), Keys(time.time)
+    double, keys = ApiServerDouble(folder), Keys(time.time, Limits())
     double.put(key_object("a"))
     double.put(key_object("b"))
     async with followed(double, lambda server: follow_keys(server, None, keys)):
@@ -248,7 +249,7 @@ async def test_what_a_watch_has_missed_is_in_the_next_list(folder: Path) -> None
 
 
 async def test_a_key_that_cannot_be_read_opens_nothing_and_stops_no_other(folder: Path) -> None:
-    double, keys = ApiServerDouble(folder), Keys(time.time)
+    double, keys = ApiServerDouble(folder), Keys(time.time, Limits())
     double.put(key_object("a", sha256="short"))
     double.put(key_object("b"))
     async with followed(double, lambda server: follow_keys(server, None, keys)):

@@ -6,28 +6,11 @@ from typing import Any
 
 import pytest
 
-from llmcloud.api.accesskey import AccessKeyRecord, LLMAccessKeySpec
 from llmcloud_gateway.keys import Keys
+from llmcloud_gateway.limits import Limits
 from tests.gateway.client import CHAT, chat, connect, get, post
 from tests.gateway.conftest import StartEngine, StartGateway, route
-
-KEY = "llmkey-of-a-test"
-
-
-def record(
-    key: str = KEY, namespace: str = "team-a", name: str = "ci", created: str = "2026", **spec: Any
-) -> AccessKeyRecord:
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return AccessKeyRecord(
-        namespace=namespace,
-        name=name,
-        created=created,
-        spec=LLMAccessKeySpec.model_validate({"sha256": digest, **spec}),
-    )
-
-
-def bearer(key: str = KEY) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
+from tests.gateway.records import KEY, bearer, record
 
 
 async def test_a_key_opens_what_is_closed_and_lists_it(
@@ -135,7 +118,7 @@ async def test_before_the_keys_are_read_nothing_is_refused_for_good(
 
 def test_a_key_expires_to_the_second() -> None:
     now = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
-    keys = Keys(lambda: now)
+    keys = Keys(lambda: now, Limits())
     keys.replace([record(expiresAt="2027-01-01T00:00:01Z")])
     headers = {b"authorization": f"Bearer {KEY}".encode()}
     presented = keys.presented(headers)
@@ -145,7 +128,7 @@ def test_a_key_expires_to_the_second() -> None:
 
 
 def test_one_key_in_several_objects_opens_what_any_of_them_does_the_oldest_first() -> None:
-    keys = Keys(lambda: 0.0)
+    keys = Keys(lambda: 0.0, Limits())
     wiki, both = {"names": ["wiki"]}, {"names": ["wiki", "code"]}
     keys.replace(
         [
@@ -162,7 +145,7 @@ def test_one_key_in_several_objects_opens_what_any_of_them_does_the_oldest_first
 
 
 def test_a_changed_digest_forgets_the_former() -> None:
-    keys = Keys(lambda: 0.0)
+    keys = Keys(lambda: 0.0, Limits())
     keys.put(record("first"))
     keys.put(record("second"))
     for key, opens in (("first", False), ("second", True)):

@@ -12,8 +12,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from llmcloud.api.accesskey import KeyUsage
 from llmcloud.api.contract import Progress
 from llmcloud.api.kinds import KINDS
+from llmcloud.api.leases import KeySample
 from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, Kind
 from llmcloud.cluster.execute import with_intent
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
@@ -43,6 +45,8 @@ class IdealCluster:
     progress: Progress | None = None
     decision: Decision | None = None
     loads: dict[str, int] = field(default_factory=dict)
+    key_samples: dict[str, KeySample] = field(default_factory=dict)
+    key_usage: KeyUsage | None = None
     gone: bool = False
     made: list[str] = field(default_factory=list)
     """Names of all Jobs ever made, in order."""
@@ -57,6 +61,7 @@ class IdealCluster:
             self,
             owner=copy.deepcopy(self.owner),
             references=dict(self.references),
+            key_samples=dict(self.key_samples),
             children=copy.deepcopy(self.children),
             pods=copy.deepcopy(self.pods),
             made=list(self.made),
@@ -106,7 +111,8 @@ class IdealCluster:
             case Kind.DEPLOYMENT:
                 return plan_deployment(self._deployment(owner, pods, now), worlds.DEFAULTS)
             case Kind.ACCESS_KEY:
-                return plan_access_key(KeyWorld(owner, now), worlds.DEFAULTS)
+                key = KeyWorld(owner, now, self.key_samples, self.key_usage)
+                return plan_access_key(key, worlds.DEFAULTS)
 
     def _reference(self, kind: Kind, name: str) -> Owner | None:
         return self.references.get((kind, name))

@@ -5,12 +5,14 @@ import asyncio
 import logging
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 import uvloop
 
@@ -128,7 +130,8 @@ async def serve(options: argparse.Namespace, follow: Follower) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    routes, keys = Routes(limits, loop.time), Keys(time.time)
+    routes = Routes(limits, loop.time)
+    keys = Keys(time.time, limits, f"{socket.gethostname()[:64]}-{token_hex(4)}")
     source = loop.create_task(follow(routes, keys))
     source.add_done_callback(lambda _: stop.set())
     clients = Server(Gateway(routes, keys, limits).handle, limits)

@@ -20,6 +20,7 @@ class GatewayError(Exception):
         message: str,
         *,
         code: str | None = None,
+        param: str | None = None,
         retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message)
@@ -27,6 +28,7 @@ class GatewayError(Exception):
         self.reason = reason
         self.message = message
         self.code = code or _snake_case(reason)
+        self.param = param
         self.retry_after_seconds = retry_after_seconds
 
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -36,12 +38,12 @@ class GatewayError(Exception):
         return headers
 
     def body(self) -> bytes:
-        return error_body(self.status, self.message, self.code)
+        return error_body(self.status, self.message, self.code, self.param)
 
 
-def error_body(status: int, message: str, code: str | None) -> bytes:
+def error_body(status: int, message: str, code: str | None, param: str | None = None) -> bytes:
     """OpenAI's error object as JSON, on one line."""
-    error = {"message": message, "type": _error_type(status), "param": None, "code": code}
+    error = {"message": message, "type": _error_type(status), "param": param, "code": code}
     return json.dumps({"error": error}).encode()
 
 
@@ -88,11 +90,14 @@ def model_not_found(model: str, namespace: str | None) -> GatewayError:
         "ModelNotFound",
         f"The model {model[:200]!r} does not exist{where}. GET {prefix}/v1/models lists the models "
         "served here; a model is an LLMDeployment's spec.servedModelName.",
+        param="model",
     )
 
 
-def body_invalid(problem: str) -> GatewayError:
-    return GatewayError(400, "BodyInvalid", f"The body is not a usable request: {problem}")
+def body_invalid(problem: str, param: str | None = None) -> GatewayError:
+    return GatewayError(
+        400, "BodyInvalid", f"The body is not a usable request: {problem}", param=param
+    )
 
 
 def key_required() -> GatewayError:

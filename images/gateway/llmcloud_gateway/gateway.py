@@ -2,22 +2,18 @@
 
 import asyncio
 import json
-from typing import NamedTuple
 
 from llmcloud.api.contract import Route
-from llmcloud_gateway.errors import GatewayError, body_invalid, model_not_found
-from llmcloud_gateway.keys import Keys
+from llmcloud_gateway.admission import Admission
+from llmcloud_gateway.errors import GatewayError, model_not_found
+from llmcloud_gateway.keys import AccessKey, Keys
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.paths import Action, match
 from llmcloud_gateway.relay import Call
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
 from llmcloud_gateway.routes import LiveRoute, Routes
-
-
-class _Wanted(NamedTuple):
-    model: str
-    stream: bool
+from llmcloud_gateway.wanted import read_wanted
 
 
 class Gateway:
@@ -42,38 +38,55 @@ class Gateway:
             models = [_model(route) for route in listed if presented.sees(route)]
             response.send(200, json.dumps({"object": "list", "data": models}).encode())
         else:
-            live = self._find(request, matched.namespace, matched.detail)
+            live, _ = self._find(request, matched.namespace, matched.detail)
             response.send(200, json.dumps(_model(live.route)).encode())
 
     async def _generate(
         self, request: Request, response: Response, namespace: str | None, path: str
     ) -> None:
-        wanted = _wanted(request.body)
-        live = self._find(request, namespace, wanted.model)
+        wanted = read_wanted(request.body)
+        live, key = self._find(request, namespace, wanted.model)
+        admission = Admission(key.budget) if key is not None else None
+        call: Call | None = None
+        try:
+            if admission is not None:
+                await admission.enter(request, wanted, generates=True)
+            call = Call(
+                request, response, live, path, wanted.stream, self._limits, self._clock,
+                self._clock(), hides_usage=admission is not None and admission.hides_usage,
+            )  # fmt: skip
+            await self._forward(call)
+        finally:
+            if admission is not None:
+                admission.settle(call)
+
+    async def _forward(self, call: Call) -> None:
+        live = call.live
         live.arrive()
-        arrived = self._clock()
         code = 499
         try:
-            call = Call(
-                request, response, live, path, wanted.stream, self._limits, self._clock, arrived
-            )
             code = await call.forward()
         except GatewayError as error:
             code = error.status
             raise
         finally:
-            live.stats.ended(code, self._clock() - arrived)
+            live.stats.ended(code, self._clock() - call.arrived)
 
-    def _find(self, request: Request, namespace: str | None, model: str) -> LiveRoute:
+    def _find(
+        self, request: Request, namespace: str | None, model: str
+    ) -> tuple[LiveRoute, AccessKey | None]:
+        """The model's route, and the key that opens it unless it is open to all."""
         self._require_routes()
         live = self._routes.find(namespace, model)
         if live is None:
             raise model_not_found(model, namespace)
-        if not live.route.anonymous:
-            presented = self._keys.presented(request.headers)
-            if presented.opening(live.route) is None:
-                raise presented.refusal(live.route)
-        return live
+        if live.route.anonymous:
+            return live, None
+        presented = self._keys.presented(request.headers)
+        key = presented.opening(live.route)
+        if key is None:
+            raise presented.refusal(live.route)
+        return live, key
 
     def _require_routes(self) -> None:
         if not (self._routes.loaded and self._keys.loaded):
@@ -83,22 +96,6 @@ class Gateway:
                 "This gateway has not read its routes and keys yet. Try again.",
                 retry_after_seconds=1,
             )
-
-
-def _wanted(body: bytes) -> _Wanted:
-    """What routing needs of the body; the engine judges the rest."""
-    try:
-        said = json.loads(body)
-    except RecursionError:
-        raise body_invalid("it is nested too deep.") from None
-    except ValueError as error:
-        raise body_invalid(f"it is not JSON ({error}).") from None
-    if not isinstance(said, dict):
-        raise body_invalid("it is not a JSON object.")
-    model = said.get("model")
-    if not isinstance(model, str) or not model:
-        raise body_invalid('"model" must name the model to use; GET /v1/models lists them.')
-    return _Wanted(model, said.get("stream") is True)
 
 
 def _model(route: Route) -> dict[str, object]:

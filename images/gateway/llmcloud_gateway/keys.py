@@ -8,13 +8,14 @@ tells at most something about the digest of what was sent, from which no key can
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from llmcloud.api.accesskey import AccessKeyRecord
 from llmcloud.api.contract import Route
+from llmcloud.api.leases import KeySample
+from llmcloud_gateway.budgets import Budget, WallClock
 from llmcloud_gateway.errors import GatewayError, key_required, key_unusable, model_not_allowed
-
-WallClock = Callable[[], float]
+from llmcloud_gateway.limits import Limits
 
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+) *")
 
@@ -22,11 +23,12 @@ _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+) *")
 class AccessKey:
     """One LLMAccessKey as last seen."""
 
-    __slots__ = ("_names", "_selector", "digest", "expires", "record")
+    __slots__ = ("_names", "_selector", "budget", "digest", "expires", "record")
 
-    def __init__(self, record: AccessKeyRecord) -> None:
+    def __init__(self, record: AccessKeyRecord, budget: Budget) -> None:
         spec = record.spec
         self.record = record
+        self.budget = budget
         self.digest = bytes.fromhex(spec.sha256)
         self.expires = spec.expires_at.timestamp() if spec.expires_at else None
         allowed = spec.deployments
@@ -47,39 +49,62 @@ class AccessKey:
 
 
 class Keys:
-    """All keys, by the digest that they hold; those of one digest by age."""
+    """All keys, by the digest that they hold; those of one digest by age.
 
-    def __init__(self, clock: WallClock) -> None:
+    `gateway` names this process among all that share the keys' budgets.
+    """
+
+    def __init__(self, clock: WallClock, limits: Limits, gateway: str = "") -> None:
         self.loaded = False
+        self.gateway = gateway
         self._clock = clock
+        self._limits = limits
         self._by_name: dict[tuple[str, str], AccessKey] = {}
         self._by_digest: dict[bytes, list[AccessKey]] = {}
 
     def replace(self, records: Iterable[AccessKeyRecord]) -> None:
         """These are all keys from now on."""
-        self._by_name, self._by_digest = {}, {}
+        gone = set(self._by_name)
         for record in records:
             self.put(record)
+            gone.discard((record.namespace, record.name))
+        for namespace, name in gone:
+            self.remove(namespace, name)
         self.loaded = True
 
     def put(self, record: AccessKeyRecord) -> None:
         """A new key, or a new version of one."""
-        self.remove(record.namespace, record.name)
-        key = AccessKey(record)
+        former = self.remove(record.namespace, record.name)
+        budget = former.budget if former else self._new_budget()
+        budget.update(record.spec.limits, record.leases)
+        key = AccessKey(record, budget)
         self._by_name[(record.namespace, record.name)] = key
         alike = self._by_digest.setdefault(key.digest, [])
         alike.append(key)
         alike.sort(key=lambda k: (k.record.created, k.record.namespace, k.record.name))
 
-    def remove(self, namespace: str, name: str) -> None:
+    def _new_budget(self) -> Budget:
+        limits = self._limits
+        return Budget(self.gateway, self._clock, limits.budget_wait_seconds, limits.budget_waiting)
+
+    def remove(self, namespace: str, name: str) -> AccessKey | None:
         """A key is gone, if it was known."""
         key = self._by_name.pop((namespace, name), None)
         if key is None:
-            return
+            return None
         alike = self._by_digest[key.digest]
         alike.remove(key)
         if not alike:
             del self._by_digest[key.digest]
+        return key
+
+    def samples(self) -> list[KeySample]:
+        """What was spent with each key that was used."""
+        return [
+            key.budget.sample(namespace, name)
+            for (namespace, name), key in self._by_name.items()
+            if key.budget.was_used
+        ]
 
     def presented(self, headers: dict[bytes, bytes]) -> "Presented":
         """What a request's Authorization opens."""

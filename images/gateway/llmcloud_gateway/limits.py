@@ -34,3 +34,8 @@ class Limits:
     comment_seconds: float = 5.0
     """Time between the comments that a held stream gets."""
     drain_seconds: float = 300.0
+
+    budget_wait_seconds: float = 10.0
+    """How long a request waits for a budget that may still have room."""
+    budget_waiting: int = 4096
+    """Requests of one key that may wait so."""

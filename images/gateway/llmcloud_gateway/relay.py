@@ -6,8 +6,9 @@ the trace context: no credentials, and no X-Request-Id, which engines use to tel
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmcloud_gateway.errors import ENGINE_ERROR_BYTES, GatewayError, engine_error_body
 from llmcloud_gateway.limits import Limits
@@ -19,6 +20,8 @@ from llmcloud_gateway.usage import Usage
 
 log = logging.getLogger(__name__)
 
+_USAGE_ONLY = re.compile(rb'"choices": ?\[\]')
+"""In the event that ends a stream after `include_usage`."""
 _FORWARDED = (b"traceparent", b"tracestate")
 _NOT_RELAYED = frozenset(
     (
@@ -39,6 +42,7 @@ class _Answer:
 
     __slots__ = (
         "_arrived",
+        "_call",
         "_clock",
         "_error",
         "_first_byte",
@@ -56,7 +60,8 @@ class _Answer:
         self._arrived = call.arrived
         self._request = call.request
         self._live = call.live
-        self._usage = Usage()
+        self._usage = call.usage = Usage()
+        self._call = call
         self._error: bytearray | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self.response = call.response
@@ -90,6 +95,8 @@ class _Answer:
             if self.events:
                 self._live.stats.first_byte.observe(self._clock() - self._arrived)
         self._usage.feed(data)
+        if self._call.hides_usage and self.events and _USAGE_ONLY.search(data):
+            data = _without_usage(data)
         self.response.write(data)
 
     def flush(self) -> None:
@@ -103,6 +110,7 @@ class _Answer:
             self._live.stats.input_tokens += input_tokens
             self._live.stats.output_tokens += output_tokens
             return
+        self._call.asked = False
         body = engine_error_body(self.status, bytes(self._error[:ENGINE_ERROR_BYTES]))
         if self.response.started:
             self.response.fail_event(body)
@@ -133,6 +141,11 @@ class Call:
     limits: Limits
     clock: Callable[[], float]
     arrived: float
+    hides_usage: bool = False
+    """A stream's event of nothing but the usage is not for the client."""
+    asked: bool = False
+    """Whether an engine took the request and did not refuse it."""
+    usage: Usage = field(default_factory=Usage)
 
     async def forward(self) -> int:
         """Answers the request and returns the status. GatewayError if no engine could.
@@ -150,6 +163,7 @@ class Call:
                 sent = True
                 return await self._ask(replica, connection)
             except EngineUnreachable as error:
+                self.asked = False
                 log.warning("%s did not answer: %s", replica.endpoint, error)
                 if not error.stale:
                     self._eject(replica)
@@ -171,6 +185,7 @@ class Call:
         self.response.attach(connection.transport)
         done = False
         try:
+            self.asked = True
             await connection.exchange(self._engine_request(replica), answer)
             done = True
         except EngineBroke as error:
@@ -226,6 +241,12 @@ class Call:
         finally:
             if not granted:
                 self.live.leave(place)
+
+
+def _without_usage(data: bytes) -> bytes:
+    """Whole events of a read, less those that say only the usage."""
+    events = data.split(b"\n\n")
+    return b"\n\n".join(event for event in events if not _USAGE_ONLY.search(event))
 
 
 def _deadline_exceeded(model: str, seconds: int) -> GatewayError:

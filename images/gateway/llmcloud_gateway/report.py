@@ -31,7 +31,10 @@ class Report:
         if request.method != b"GET":
             raise GatewayError(405, "MethodNotAllowed", "Only GET is allowed here.")
         if path == b"/samples":
-            response.send(200, json.dumps(self._routes.samples().wire()).encode())
+            samples = self._routes.samples().model_copy(
+                update={"gateway": self._keys.gateway, "keys": self._keys.samples()}
+            )
+            response.send(200, json.dumps(samples.wire()).encode())
         elif path == b"/metrics":
             response.send(200, self._metrics.text(), _METRICS)
         elif path == b"/healthz":

@@ -27,6 +27,11 @@ class Request:
     buffers: Buffers = field(repr=False)
     """Where the body's bytes are counted already."""
 
+    def change_body(self, body: bytes) -> None:
+        """Has the engine get another body."""
+        self.buffers.bytes += len(body) - len(self.body)
+        self.body = body
+
     def forget_body(self) -> None:
         """Frees the body's memory, once nobody can need it again."""
         self.buffers.bytes -= len(self.body)

@@ -110,6 +110,7 @@ def _record(item: dict[str, Any]) -> AccessKeyRecord | None:
             name=meta["name"],
             created=meta["creationTimestamp"],
             spec=LLMAccessKeySpec.model_validate(item["spec"]),
+            leases=(item.get("status") or {}).get("leases") or [],
         )
     except ValidationError as error:
         name = f"{meta['namespace']}/{meta['name']}"

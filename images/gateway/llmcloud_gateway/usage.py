@@ -14,11 +14,13 @@ _TOKENS = re.compile(rb'"(prompt|completion)_tokens"\s*:\s*(\d{1,12})')
 class Usage:
     """Feed it the body's bytes; read `tokens()` at the end."""
 
-    __slots__ = ("_events", "_tail")
+    __slots__ = ("_events", "_tail", "told")
 
     def __init__(self) -> None:
         self._events = 0
         self._tail = b""
+        self.told = False
+        """Whether the engine gave its usage; known after `tokens`."""
 
     def feed(self, data: bytes) -> None:
         self._events += data.count(b"data: {")
@@ -28,5 +30,8 @@ class Usage:
 
     def tokens(self) -> tuple[int, int]:
         """(input tokens, output tokens)."""
-        counts = {kind: int(number) for kind, number in _TOKENS.findall(self._tail)}
+        counts: dict[bytes, int] = {
+            kind: int(number) for kind, number in _TOKENS.findall(self._tail)
+        }
+        self.told = b"prompt" in counts
         return counts.get(b"prompt", 0), counts.get(b"completion", self._events)

@@ -18,6 +18,7 @@ from llmcloud.api.dataset_files import DatasetManifest as DatasetManifest
 from llmcloud.api.dataset_files import FileEntry as FileEntry
 from llmcloud.api.dataset_files import ShardEntry as ShardEntry
 from llmcloud.api.dataset_files import SourceEntry as SourceEntry
+from llmcloud.api.leases import KeySample
 from llmcloud.api.location import StoreLocation as StoreLocation
 from llmcloud.api.names import Reason
 
@@ -357,6 +358,8 @@ class RouteSample(ApiModel):
 
 
 class GatewaySamples(ApiModel):
-    """GET /samples of a gateway."""
+    """GET /samples of a gateway. `gateway` names its process: a restart is another one."""
 
     samples: list[RouteSample]
+    gateway: str = ""
+    keys: list[KeySample] = []

@@ -120,7 +120,15 @@ KINDS: Final[Mapping[Kind, KindDefinition]] = MappingProxyType(
             LLMAccessKeySpec,
             LLMAccessKeyStatus,
             LLMAccessKeySpec.mutable,
-            (_READY, _REASON, Column("Expires", ".spec.expiresAt"), _AGE, _MESSAGE),
+            (
+                _READY,
+                _REASON,
+                Column("Requests", ".status.usage.requests", "integer"),
+                Column("Last used", ".status.usage.lastUsedTime", "date"),
+                Column("Expires", ".spec.expiresAt"),
+                _AGE,
+                _MESSAGE,
+            ),
         ),
     }
 )

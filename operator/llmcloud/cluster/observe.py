@@ -21,6 +21,7 @@ from llmcloud.api.names import (
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.execute import Intents
+from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.reports import Reports
 from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
@@ -73,12 +74,14 @@ class Observer:
         client: Client,
         reports: Reports,
         book: ScalingBook,
+        keys: KeyBook,
         scope: Scope,
         note: Callable[[Reference, Iterable[Reference]], None],
     ) -> None:
         self._client = client
         self._reports = reports
         self._book = book
+        self._keys = keys
         self._scope = scope
         self._note = note
 
@@ -92,6 +95,8 @@ class Observer:
         self._note((Kind(kind), namespace, name), ())
         if kind == Kind.DEPLOYMENT:
             self._book.forget((namespace, name))
+        if kind == Kind.ACCESS_KEY:
+            self._keys.forget(namespace, name)
 
     async def _owners(
         self, kind: Kind, namespace: str, names: Iterable[str]
@@ -221,7 +226,9 @@ class Observer:
 
     async def key_world(self, owner: Owner) -> tuple[KeyWorld, Intents]:
         """The World of an LLMAccessKey."""
-        return KeyWorld(owner, datetime.now(UTC)), {}
+        usage = self._keys.watch(owner)
+        samples = self._keys.samples(owner.namespace, owner.name)
+        return KeyWorld(owner, datetime.now(UTC), samples, usage), {}
 
     async def _scaling(self, owner: Owner, pods: tuple[PodView, ...]) -> ScalingView:
         measured = (owner.status.get("scaling") or {}).get("coldStart") or {}

@@ -1,15 +1,17 @@
-"""Once a second: ask the gateways what they carry, and wake deployments that should scale."""
+"""Once a second: ask the gateways what they carry and spend, and wake what should change."""
 
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
 
 from llmcloud.api.contract import GATEWAY_REPORT_PORT, GatewaySamples
-from llmcloud.api.names import LABEL_COMPONENT
+from llmcloud.api.names import LABEL_COMPONENT, Kind
 from llmcloud.cluster.client import Client, ClusterError, object_path
+from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.reports import pull
 from llmcloud.plan.children import PodView, pod_view
 from llmcloud.scaling.book import ScalingBook
@@ -20,19 +22,21 @@ GATEWAY_SELECTOR: Final = f"app.kubernetes.io/name=llmcloud,{LABEL_COMPONENT}=ga
 
 
 class Sampler:
-    """`wake` is called with the deployments whose number of replicas, or samples, changed."""
+    """`wake` gets deployments whose replicas or samples changed, and keys to be leased."""
 
     def __init__(
         self,
         client: Client,
         session: aiohttp.ClientSession,
         book: ScalingBook,
+        keys: KeyBook,
         namespace: str,
-        wake: Callable[[str, str], None],
+        wake: Callable[[Kind, str, str], None],
     ) -> None:
         self._client = client
         self._session = session
         self._book = book
+        self._keys = keys
         self._path = object_path("v1", "Pod", namespace)
         self._wake = wake
         self._gateways: tuple[PodView, ...] = ()
@@ -64,4 +68,7 @@ class Sampler:
         now = time.monotonic()
         self._book.record(now, counted)
         for namespace, name in self._book.judge(now):
-            self._wake(namespace, name)
+            self._wake(Kind.DEPLOYMENT, namespace, name)
+        self._keys.record(now, counted.values())
+        for namespace, name in self._keys.due(datetime.now(UTC)):
+            self._wake(Kind.ACCESS_KEY, namespace, name)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from llmcloud.api.accesskey import KeyUsage
 from llmcloud.api.contract import CheckpointStatus, Outcome, Progress, Retry
+from llmcloud.api.leases import KeySample, WindowSample, day_of, minute_of
 from llmcloud.api.names import ANNOTATION_REFRESH, ANNOTATION_SKIP_CLEANUP, Kind, Reason
 from llmcloud.plan.model import Manifest, timestamp
 from llmcloud.scaling.observation import Decision
@@ -131,6 +133,31 @@ def _unready(kind: Kind, name: str) -> Fate:
 
 def _everything(cluster: IdealCluster, _: datetime) -> None:
     cluster.references |= references()
+
+
+def _spend(gateway: str, requests: int, tokens: int, wanted: int = 0) -> Fate:
+    """A gateway reports what it has spent of a key in this minute and day, and what waits."""
+
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        windows = [
+            WindowSample(
+                window=window, requests=requests, tokens=tokens,
+                wanted_requests=wanted, wanted_tokens=100 * wanted,
+            )
+            for window in (minute_of(now.timestamp()), day_of(now.timestamp()))
+        ]  # fmt: skip
+        cluster.key_samples[gateway] = KeySample(
+            namespace="ns", name="it", requests=requests, input_tokens=tokens, output_tokens=0,
+            last_used=int(now.timestamp()), windows=windows,
+        )  # fmt: skip
+        used = sum(sample.requests for sample in cluster.key_samples.values())
+        cluster.key_usage = KeyUsage(requests=used, last_used_time=timestamp(now))
+
+    return happen
+
+
+def _unheard(cluster: IdealCluster, _: datetime) -> None:
+    cluster.key_samples.clear()
 
 
 def references() -> dict[tuple[Kind, str], Any]:
@@ -295,6 +322,13 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "expires at noon": _spec(expiresAt=timestamp(worlds.NOW)),
         "expires in an hour": _spec(expiresAt=timestamp(worlds.at(3600))),
         "expires in a year": _spec(expiresAt=timestamp(worlds.at(31536000))),
+        "limited": _spec(limits={"requestsPerMinute": 60, "tokensPerDay": 50000}),
+        "limited to tokens": _spec(limits={"tokensPerMinute": 2000}),
+        "not limited": _spec(limits={}),
+        "a is used": _spend("a", 5, 900),
+        "b is used": _spend("b", 1, 100),
+        "requests wait at a": _spend("a", 30, 3000, wanted=90),
+        "no gateway is heard": _unheard,
         "for one deployment": _spec(deployments={"names": ["wiki"]}),
         "for a team's": _spec(deployments={"selector": {"matchLabels": {"team": "a"}}}),
         "deleted": _remove,
