@@ -25,8 +25,10 @@ class Clock:
 @pytest.mark.parametrize(
     ("method", "target", "expected"),
     [
-        ("POST", "/v1/completions", Match(Action.GENERATE, None, "/v1/completions")),
-        ("POST", "/ns/a/v1/completions", Match(Action.GENERATE, "a", "/v1/completions")),
+        ("POST", "/v1/completions", Match(Action.ASK_MODEL, None, "/v1/completions")),
+        ("POST", "/ns/a/v1/completions", Match(Action.ASK_MODEL, "a", "/v1/completions")),
+        ("POST", "/v1/embeddings", Match(Action.ASK_MODEL, None, "/v1/embeddings")),
+        ("POST", "/ns/a/classify?x", Match(Action.ASK_MODEL, "a", "/classify")),
         ("GET", "/ns/a/v1/models", Match(Action.LIST_MODELS, "a")),
         ("GET", "/v1/models/wiki%3Ateam?x=1", Match(Action.GET_MODEL, None, "wiki:team")),
         ("GET", "/healthz", Match(Action.HEALTH, None)),
@@ -145,7 +147,7 @@ def test_the_oldest_deployment_has_the_models_name() -> None:
     routes.apply(RouteTable(routes=[young, old, hidden]))
     found = routes.find(None, "wiki")
     assert found is not None
-    assert found.route.name == "old"
+    assert found.live.route.name == "old"
     assert routes.find(None, "secret") is None
     assert routes.find("a", "secret") is not None
-    assert [route.name for route in routes.models("b")] == ["young"]
+    assert [served.live.route.name for served in routes.models("b")] == ["young"]

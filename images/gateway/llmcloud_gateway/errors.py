@@ -71,8 +71,9 @@ def not_found(target: str) -> GatewayError:
     return GatewayError(
         404,
         "NotFound",
-        f"Nothing is at {target[:200]!r}. The gateway serves /v1/models, /v1/chat/completions and "
-        "/v1/completions, the same below /ns/NAMESPACE, and /healthz.",
+        f"Nothing is at {target[:200]!r}. The gateway serves /v1/models, /v1/chat/completions, "
+        "/v1/completions, /v1/embeddings, /classify and /pooling, the same below /ns/NAMESPACE, "
+        "and /healthz.",
     )
 
 

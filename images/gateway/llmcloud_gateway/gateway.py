@@ -3,16 +3,16 @@
 import asyncio
 import json
 
-from llmcloud.api.contract import Route
 from llmcloud_gateway.admission import Admission
 from llmcloud_gateway.errors import GatewayError, model_not_found
 from llmcloud_gateway.keys import AccessKey, Keys
 from llmcloud_gateway.limits import Limits
-from llmcloud_gateway.paths import Action, match
+from llmcloud_gateway.paths import GENERATING, Action, match
+from llmcloud_gateway.prompts import with_prompt
 from llmcloud_gateway.relay import Call
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
-from llmcloud_gateway.routes import LiveRoute, Routes
+from llmcloud_gateway.routes import Routes, Served
 from llmcloud_gateway.wanted import read_wanted
 
 
@@ -27,30 +27,35 @@ class Gateway:
 
     async def handle(self, request: Request, response: Response) -> None:
         matched = match(request.method, request.target)
-        if matched.action is Action.GENERATE:
-            await self._generate(request, response, matched.namespace, matched.detail)
+        if matched.action is Action.ASK_MODEL:
+            await self._ask(request, response, matched.namespace, matched.detail)
         elif matched.action is Action.HEALTH:
             response.send(200, b"ok\n", b"text/plain")
         elif matched.action is Action.LIST_MODELS:
             self._require_routes()
             presented = self._keys.presented(request.headers)
             listed = self._routes.models(matched.namespace)
-            models = [_model(route) for route in listed if presented.sees(route)]
+            models = [_card(s) for s in listed if presented.sees(s.live.route)]
             response.send(200, json.dumps({"object": "list", "data": models}).encode())
         else:
-            live, _ = self._find(request, matched.namespace, matched.detail)
-            response.send(200, json.dumps(_model(live.route)).encode())
+            served, _ = self._find(request, matched.namespace, matched.detail)
+            response.send(200, json.dumps(_card(served)).encode())
 
-    async def _generate(
+    async def _ask(
         self, request: Request, response: Response, namespace: str | None, path: str
     ) -> None:
         wanted = read_wanted(request.body)
-        live, key = self._find(request, namespace, wanted.model)
+        served, key = self._find(request, namespace, wanted.model)
+        live = served.live
+        if served.prompt is not None:
+            body = with_prompt(served.prompt, wanted.said, live.route.model, path)
+            request.change_body(body)
+            wanted = read_wanted(body)
         admission = Admission(key.budget) if key is not None else None
         call: Call | None = None
         try:
             if admission is not None:
-                await admission.enter(request, wanted, generates=True)
+                await admission.enter(request, wanted, generates=path in GENERATING)
             call = Call(
                 request, response, live, path, wanted.stream, self._limits, self._clock,
                 self._clock(), hides_usage=admission is not None and admission.hides_usage,
@@ -74,19 +79,20 @@ class Gateway:
 
     def _find(
         self, request: Request, namespace: str | None, model: str
-    ) -> tuple[LiveRoute, AccessKey | None]:
-        """The model's route, and the key that opens it unless it is open to all."""
+    ) -> tuple[Served, AccessKey | None]:
+        """What is served under a name, and the key that opens it unless it is open to all."""
         self._require_routes()
-        live = self._routes.find(namespace, model)
-        if live is None:
+        served = self._routes.find(namespace, model)
+        if served is None:
             raise model_not_found(model, namespace)
-        if live.route.anonymous:
-            return live, None
+        route = served.live.route
+        if route.anonymous:
+            return served, None
         presented = self._keys.presented(request.headers)
-        key = presented.opening(live.route)
+        key = presented.opening(route)
         if key is None:
-            raise presented.refusal(live.route)
-        return live, key
+            raise presented.refusal(route)
+        return served, key
 
     def _require_routes(self) -> None:
         if not (self._routes.loaded and self._keys.loaded):
@@ -98,9 +104,10 @@ class Gateway:
             )
 
 
-def _model(route: Route) -> dict[str, object]:
+def _card(served: Served) -> dict[str, object]:
+    route = served.live.route
     return {
-        "id": route.model,
+        "id": served.model,
         "object": "model",
         "created": route.created,
         "owned_by": route.namespace,

@@ -11,7 +11,7 @@ class Action(Enum):
     HEALTH = auto()
     LIST_MODELS = auto()
     GET_MODEL = auto()
-    GENERATE = auto()
+    ASK_MODEL = auto()
 
 
 class Match(NamedTuple):
@@ -22,7 +22,9 @@ class Match(NamedTuple):
     detail: str = ""
 
 
-_GENERATE = ("/v1/chat/completions", "/v1/completions")
+GENERATING = frozenset({"/v1/chat/completions", "/v1/completions"})
+_MODEL_PATHS = (*sorted(GENERATING), "/v1/embeddings", "/classify", "/pooling")
+"""What engines are asked. Nothing else of theirs can be reached: some load models or stop them."""
 
 
 def match(method: bytes, target: bytes) -> Match:
@@ -33,7 +35,7 @@ def match(method: bytes, target: bytes) -> Match:
     verb = method.decode("latin-1")
     path = target.decode("latin-1").partition("?")[0]
     matched = _match_path(path)
-    expected = "POST" if matched.action is Action.GENERATE else "GET"
+    expected = "POST" if matched.action is Action.ASK_MODEL else "GET"
     if verb != expected:
         raise method_not_allowed(verb, expected)
     return matched
@@ -48,8 +50,8 @@ def _match_path(path: str) -> Match:
         namespace, slash, rest = path.removeprefix("/ns/").partition("/")
         below = slash + rest
     if namespace != "":
-        if below in _GENERATE:
-            return Match(Action.GENERATE, namespace, below)
+        if below in _MODEL_PATHS:
+            return Match(Action.ASK_MODEL, namespace, below)
         if below == "/v1/models":
             return Match(Action.LIST_MODELS, namespace)
         model = below.removeprefix("/v1/models/")
@@ -58,4 +60,4 @@ def _match_path(path: str) -> Match:
     raise not_found(path)
 
 
-_COMMON = {(b"POST", path.encode()): Match(Action.GENERATE, None, path) for path in _GENERATE}
+_COMMON = {(b"POST", path.encode()): Match(Action.ASK_MODEL, None, path) for path in _MODEL_PATHS}

@@ -8,8 +8,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from itertools import count
+from typing import NamedTuple
 
 from llmcloud.api.contract import GatewaySamples, Route, RouteSample, RouteTable
+from llmcloud.api.prompt import Prompt
 from llmcloud_gateway.errors import GatewayError, model_not_found
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.metrics import RouteStats
@@ -185,6 +187,23 @@ class LiveRoute:
         self._waiting.clear()
 
 
+class Served(NamedTuple):
+    """A name that clients ask for: a deployment's model, an adapter of it, or a prompt with it."""
+
+    model: str
+    live: LiveRoute
+    prompt: Prompt | None = None
+
+
+def _served(live: LiveRoute) -> Iterator[Served]:
+    route = live.route
+    yield Served(route.model, live)
+    for adapter in route.adapters:
+        yield Served(f"{route.model}:{adapter}", live)
+    for prompt in route.prompts:
+        yield Served(f"{route.model}/{prompt.name}", live, prompt)
+
+
 class Routes:
     """All live routes, found by (namespace, model), or by model alone where shared."""
 
@@ -193,7 +212,7 @@ class Routes:
         self._limits = limits
         self._clock = clock
         self._live: dict[tuple[str, str], LiveRoute] = {}
-        self._by_model: dict[tuple[str | None, str], LiveRoute] = {}
+        self._by_model: dict[tuple[str | None, str], Served] = {}
 
     def __iter__(self) -> Iterator[LiveRoute]:
         return iter(self._live.values())
@@ -206,19 +225,20 @@ class Routes:
             live = before.pop(key, None) or LiveRoute(route, self._limits, self._clock)
             live.update(route)
             self._live[key] = live
-            self._by_model.setdefault((route.namespace, route.model), live)
-            if route.shared:
-                self._by_model.setdefault((None, route.model), live)
+            for served in _served(live):
+                self._by_model.setdefault((route.namespace, served.model), served)
+                if route.shared:
+                    self._by_model.setdefault((None, served.model), served)
         for gone in before.values():
             gone.remove()
         self.loaded = True
 
-    def find(self, namespace: str | None, model: str) -> LiveRoute | None:
+    def find(self, namespace: str | None, model: str) -> Served | None:
         return self._by_model.get((namespace, model))
 
-    def models(self, namespace: str | None) -> list[Route]:
+    def models(self, namespace: str | None) -> list[Served]:
         """What is served below /v1 (None) or /ns/NAMESPACE/v1."""
-        return [live.route for (where, _), live in self._by_model.items() if where == namespace]
+        return [served for (where, _), served in self._by_model.items() if where == namespace]
 
     def samples(self) -> GatewaySamples:
         return GatewaySamples(samples=[live.sample() for live in self])

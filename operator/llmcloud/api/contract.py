@@ -21,6 +21,7 @@ from llmcloud.api.dataset_files import SourceEntry as SourceEntry
 from llmcloud.api.leases import KeySample
 from llmcloud.api.location import StoreLocation as StoreLocation
 from llmcloud.api.names import Reason
+from llmcloud.api.prompt import Prompt
 
 ENV_TASK: Final = "LLMCLOUD_TASK"
 
@@ -327,6 +328,8 @@ class Route(ApiModel):
     hold_max_requests: int
     hold_deadline_seconds: int
     created: int  # Unix seconds, for /v1/models
+    adapters: list[str] = []  # NAME, served as "model:NAME", which the engine answers to as well
+    prompts: list[Prompt] = []  # served as "model/NAME"
 
 
 class RouteTable(ApiModel):

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
+    LIST_MAP_BY_NAME,
     Digest,
     LocalReference,
     PodSettings,
@@ -15,6 +16,7 @@ from llmcloud.api.common import (
     exactly_one_of,
     rules,
 )
+from llmcloud.api.prompt import Prompt
 
 ServedModelName = Annotated[
     str,
@@ -100,7 +102,17 @@ class LLMDeploymentSpec(ApiModel):
     """Which model is served, and how."""
 
     mutable: ClassVar[frozenset[str]] = frozenset(
-        {"model", "engine", "resources", "pod", "replicas", "scaling", "hold", "access"}
+        {
+            "model",
+            "engine",
+            "resources",
+            "pod",
+            "replicas",
+            "scaling",
+            "hold",
+            "prompts",
+            "access",
+        }
     )
 
     model: ServedModel = Field(description="Which model is served.")
@@ -118,6 +130,12 @@ class LLMDeploymentSpec(ApiModel):
         default=Scaling(), description="How the number of replicas follows the load."
     )
     hold: Hold = Field(default=Hold(), description="Requests that wait for a replica.")
+    prompts: list[Prompt] = Field(
+        default=[],
+        description="Prompts served as models of their own.",
+        max_length=32,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
     access: Access = Field(default=Access(), description="Who may call.")
 
     model_config = ConfigDict(

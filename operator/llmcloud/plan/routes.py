@@ -91,6 +91,7 @@ def route_list(world: RoutesWorld) -> list[Route]:
                 in_flight_per_replica=spec.scaling.target.in_flight,
                 hold_max_requests=spec.hold.max_requests,
                 hold_deadline_seconds=spec.hold.deadline_seconds,
+                prompts=spec.prompts,
                 created=int(from_timestamp(owner.created).timestamp()),
             )
         )

@@ -105,3 +105,12 @@ def test_the_table_is_one_config_map_that_gateways_can_read() -> None:
     table = RouteTable.model_validate(json.loads(child["data"][ROUTES_KEY]))
     assert [route.name for route in table.routes] == ["a"]
     assert plan.status is None
+
+
+def test_prompts_and_labels_go_into_the_route() -> None:
+    prompt = {"name": "short", "system": "Be short.", "user": "{input}!"}
+    spec, status = {"prompts": [prompt]}, {"model": {"digest": MODEL_DIGEST}}
+    owner = make_owner(Kind.DEPLOYMENT, spec=spec, status=status, labels={"team": "a"})
+    (route,) = route_list(world(owner))
+    assert [found.wire() for found in route.prompts] == [prompt]
+    assert route.labels == {"team": "a"}
