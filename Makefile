@@ -62,7 +62,7 @@ test: setup ## Everything, ending with pytest's own line
 soak: setup ## The whole matrices instead of a seeded tenth, one JSON line per figure
 	@$(PY) -m pytest -q -s --soak tests/contract tests/cluster tests/e2e
 
-bench-data: setup ## Quality and speed of dataset preparation, one JSON line per figure
+bench-data: setup ## Quality and speed of datasets, prepared and read, one JSON line per figure
 	@$(PY) -m tests.bench.data
 
 bench-operator: setup ## Many objects: start delays, calls per object, writes when settled

@@ -18,6 +18,7 @@ from llmcloud_data.cleaning import language, normalised
 from llmcloud_data.near_duplicates import shingles, signature
 from llmcloud_data.redaction import redacted
 from llmcloud_data.repetition import repeats
+from tests.bench.loader import measure_loader
 from tests.support.corpus import documents
 from tests.support.figures import LINES, figure
 from tests.support.near_copies import planted, remove
@@ -34,6 +35,7 @@ def main() -> None:
     texts = real_texts()
     measure_false_redactions(texts)
     measure_speed(texts)
+    measure_loader()
     print("\n".join(LINES))
 
 

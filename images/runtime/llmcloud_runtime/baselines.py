@@ -15,11 +15,12 @@ predict the held-out text.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmcloud_runtime.shards import Tokens, TokenShards
+from llmcloud_runtime.shards import Tokens
 
 HELD_IN_FRACTION = 0.1
 HELD_IN_SEQUENCES = 20_000
@@ -27,6 +28,16 @@ ITERATIONS = 20
 
 Counts = NDArray[np.int64]
 Keys = NDArray[np.uint64]
+
+
+class Sequences(Protocol):
+    """Token sequences that can be read in order, from any of them on."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, start: int, end: int) -> Iterator[Tokens]:
+        """The sequences start..end-1 in blocks of shape (n, length)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,17 +91,17 @@ class _Table:
         return single, pair
 
 
-def measure(train: TokenShards, validation: TokenShards, vocabulary_size: int) -> Baselines:
+def measure(train: Sequences, validation: Sequences, vocabulary_size: int) -> Baselines:
     """Train both models on `train`, measure them on `validation` (at least one sequence)."""
     held_in_rows = min(int(len(train) * HELD_IN_FRACTION), HELD_IN_SEQUENCES)
     counted_rows = len(train) - held_in_rows
-    held_in = _unique(_rows(train, counted_rows, len(train)), vocabulary_size)
-    held_out = _unique(validation.blocks(), vocabulary_size)
+    held_in = _unique(train.rows(counted_rows, len(train)), vocabulary_size)
+    held_out = _unique(validation.rows(0, len(validation)), vocabulary_size)
     table = _Table(np.union1d(held_in[0], held_out[0]), vocabulary_size)
-    for block in _rows(train, 0, counted_rows):
+    for block in train.rows(0, counted_rows):
         table.add(block)
     weight = _fit(*_select(table, held_in[0]), held_in[1]) if held_in_rows else 0.5
-    for block in _rows(train, counted_rows, len(train)):
+    for block in train.rows(counted_rows, len(train)):
         table.add(block)
     single, pair = _select(table, held_out[0])
     return Baselines(
@@ -98,16 +109,6 @@ def measure(train: TokenShards, validation: TokenShards, vocabulary_size: int) -
         bigram=_perplexity(weight * pair + (1 - weight) * single, held_out[1]),
         bigram_weight=weight,
     )
-
-
-def _rows(shards: TokenShards, start: int, end: int) -> Iterator[Tokens]:
-    """Blocks of the sequences start..end."""
-    seen = 0
-    for block in shards.blocks():
-        low, high = max(start - seen, 0), min(end - seen, len(block))
-        if low < high:
-            yield block[low:high]
-        seen += len(block)
 
 
 def _unique(blocks: Iterable[Tokens], vocabulary_size: int) -> tuple[Keys, Counts]:

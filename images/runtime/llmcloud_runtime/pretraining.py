@@ -26,14 +26,13 @@ from transformers.trainer_callback import PrinterCallback
 from llmcloud.api.contract import DatasetManifest, TrainingTask
 from llmcloud.cloud.errors import ConfigurationInvalid
 from llmcloud_runtime.configuration import model_arguments
+from llmcloud_runtime.loader import Loader, Reader
 from llmcloud_runtime.schedule import (
     CPU_LOGIT_BYTES,
     Batches,
-    DataOrder,
     sequences_in_memory,
     split_batch,
 )
-from llmcloud_runtime.shards import TokenShards
 
 GPU_LOGIT_SHARE = 8
 """One part in eight of the accelerator's memory may hold logits."""
@@ -41,19 +40,25 @@ MOST_LOGGED_STEPS = 10
 
 
 class OrderedSequences(Dataset[dict[str, torch.Tensor]]):
-    """The training run as one long list: item i is the i-th sequence that training reads."""
+    """The training run as one long list: item i is the i-th sequence that training reads.
 
-    def __init__(self, shards: TokenShards, seed: int, length: int) -> None:
-        self._shards = shards
-        self._order = DataOrder(len(shards), seed)
+    Items are asked for in their order, from any of them on.
+    """
+
+    def __init__(self, loader: Loader, length: int) -> None:
+        self._reader = Reader(loader, length)
         self._length = length
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
-        tokens = torch.from_numpy(self._shards.sequence(self._order[position]).astype("int64"))
+        tokens = torch.from_numpy(self._reader.sequence(position).astype("int64"))
         return {"input_ids": tokens, "labels": tokens}
+
+    def close(self) -> None:
+        """Nothing more is read ahead."""
+        self._reader.close()
 
 
 def build_model(task: TrainingTask, manifest: DatasetManifest) -> PreTrainedModel:

@@ -5,10 +5,7 @@ only by the order of floating-point sums.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 BYTES_PER_LOGIT = 16
 """Logits, their float32 copy, its gradient and the softmax, 4 bytes each."""
@@ -50,29 +47,3 @@ def split_batch(global_batch_size: int, devices: int, most_sequences: int) -> Ba
 def sequences_in_memory(logit_bytes: int, sequence_length_tokens: int, vocabulary_size: int) -> int:
     """How many sequences a micro-batch may have for its logits to fit `logit_bytes`."""
     return max(1, logit_bytes // (BYTES_PER_LOGIT * sequence_length_tokens * vocabulary_size))
-
-
-class DataOrder:
-    """Which sequence comes when: position -> index, a pure function of the seed.
-
-    Every epoch is a permutation of its own, so an attempt that starts at any step reads what an
-    undisturbed one would have read, whatever the split into micro-batches.
-    """
-
-    def __init__(self, sequences: int, seed: int) -> None:
-        self._sequences = sequences
-        self._seed = seed
-        self._epoch = -1
-        self._permutation = np.empty(0, dtype=np.int64)
-
-    def __getitem__(self, position: int) -> int:
-        epoch, offset = divmod(position, self._sequences)
-        if epoch != self._epoch:
-            generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-            self._permutation = generator.permutation(self._sequences)
-            self._epoch = epoch
-        return int(self._permutation[offset])
-
-    def first(self, count: int) -> Iterator[int]:
-        """The indices of the first `count` positions."""
-        return (self[position] for position in range(count))

@@ -22,7 +22,9 @@ class TokenShards:
     def __init__(self, files: list[tuple[Path, int]], sequence_length_tokens: int) -> None:
         """`files`: (shard, its number of sequences). ValueError if a file has another size."""
         self.sequence_length_tokens = sequence_length_tokens
-        self._maps = [_map(path, count, sequence_length_tokens) for path, count in files if count]
+        self._maps = [
+            open_shard(path, count, sequence_length_tokens) for path, count in files if count
+        ]
         self._ends = list(accumulate(len(shard) for shard in self._maps))
 
     def __len__(self) -> int:
@@ -35,17 +37,27 @@ class TokenShards:
         sequence: Tokens = self._maps[shard][index - start]
         return sequence
 
-    def blocks(self) -> Iterator[Tokens]:
-        """All sequences in order, shape (n, sequence_length_tokens), at most `BLOCK_TOKENS`
-        tokens each."""
-        rows = max(1, BLOCK_TOKENS // self.sequence_length_tokens)
-        for shard in self._maps:
-            for start in range(0, len(shard), rows):
-                yield shard[start : start + rows]
+    def rows(self, start: int, end: int) -> Iterator[Tokens]:
+        """The sequences start..end-1, in blocks of shape (n, sequence_length_tokens), at most
+        `BLOCK_TOKENS` tokens each."""
+        for shard, shard_end in zip(self._maps, self._ends, strict=True):
+            first = shard_end - len(shard)
+            yield from cut(shard[max(start - first, 0) : max(end - first, 0)])
 
 
-def _map(path: Path, sequences: int, sequence_length_tokens: int) -> Tokens:
+def open_shard(path: Path, sequences: int, sequence_length_tokens: int) -> Tokens:
+    """The tokens of a shard, shape (sequences, sequence_length_tokens).
+
+    ValueError if the file has another size.
+    """
     expected = sequences * sequence_length_tokens * 4
     if path.stat().st_size != expected:
         raise ValueError(f"Shard {path.name} has {path.stat().st_size} bytes, not {expected}.")
     return np.memmap(path, dtype="<u4", mode="r", shape=(sequences, sequence_length_tokens))
+
+
+def cut(tokens: Tokens) -> Iterator[Tokens]:
+    """Sequences, shape (n, length), in blocks of at most `BLOCK_TOKENS` tokens."""
+    rows = max(1, BLOCK_TOKENS // tokens.shape[1])
+    for start in range(0, len(tokens), rows):
+        yield tokens[start : start + rows]

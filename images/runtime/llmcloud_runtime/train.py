@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from llmcloud.api.contract import (
     FileEntry,
     ModelManifest,
     Outcome,
-    ShardEntry,
     TrainingResult,
     TrainingTask,
 )
@@ -43,6 +42,7 @@ from llmcloud.cloud.manifest import (
 from llmcloud.cloud.report import Report
 from llmcloud_runtime import checkpoints, configuration, gates, schedule
 from llmcloud_runtime.errors import DatasetVersionNotFound, OutOfMemory, Preempted
+from llmcloud_runtime.loader import Loader, StoredDataset
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
 from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
@@ -58,10 +58,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset version on local disk, verified."""
+    """A dataset version: the training split is streamed, the rest is on local disk, verified."""
 
     manifest: DatasetManifest
-    train: TokenShards
+    train: Loader
     validation: TokenShards
     tokenizer: Path
 
@@ -88,20 +88,22 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
         publish_manifest(store, task.output_path + MANIFEST, finished)
         return outcome_of(task, store, finished, live, clock, reused=True)
     scratch = Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH))
-    data = fetch_dataset(task, scratch / "dataset")
-    steps = schedule.total_steps(
-        task.max_steps, task.epochs, len(data.train), task.global_batch_size
-    )
-    configuration.check_schedule(task, steps)
-    with checkpoints.CheckpointWriter(
-        store,
-        ledger,
-        task.output_path,
-        attempt=task.attempt,
-        keep=task.checkpoint_keep,
-        durable=durable,
-        on_durable=live.durable,
-    ) as writer:
+    with (
+        opened_dataset(task, scratch) as data,
+        checkpoints.CheckpointWriter(
+            store,
+            ledger,
+            task.output_path,
+            attempt=task.attempt,
+            keep=task.checkpoint_keep,
+            durable=durable,
+            on_durable=live.durable,
+        ) as writer,
+    ):
+        steps = schedule.total_steps(
+            task.max_steps, task.epochs, data.train.epoch_sequences, task.global_batch_size
+        )
+        configuration.check_schedule(task, steps)
         writer.sweep()
         start = checkpoints.restore(store, task.output_path, durable, scratch / "resume")
         if start is not None:
@@ -136,8 +138,9 @@ def take_job(
     return past.complete, past.checkpoints
 
 
-def fetch_dataset(task: TrainingTask, folder: Path) -> Data:
-    """Download the pinned version. Raises DatasetVersionNotFound, DigestMismatch."""
+@contextmanager
+def opened_dataset(task: TrainingTask, scratch: Path) -> Iterator[Data]:
+    """The pinned version. Raises DatasetVersionNotFound, DigestMismatch."""
     store = open_store(task.dataset)
     path = version_path(task.dataset_path, task.dataset_version)
     manifest = read_manifest(store, path + MANIFEST, DatasetManifest)
@@ -147,18 +150,17 @@ def fetch_dataset(task: TrainingTask, folder: Path) -> Data:
             f"{store.url(path)}; pin a version that the dataset's status lists."
         )
     configuration.check_dataset(task, manifest)
-    download(store, path, [*manifest.tokenizer, *manifest.train, *manifest.validation], folder)
-
-    def shards(entries: list[ShardEntry]) -> TokenShards:
-        files = [(folder / entry.key, entry.sequences) for entry in entries]
-        return TokenShards(files, manifest.sequence_length_tokens)
-
-    return Data(
-        manifest,
-        shards(manifest.train),
-        shards(manifest.validation),
-        tokenizer_folder(folder, manifest.tokenizer),
-    )
+    folder, length = scratch / "dataset", manifest.sequence_length_tokens
+    download(store, path, [*manifest.tokenizer, *manifest.validation], folder)
+    validation = [(folder / entry.key, entry.sequences) for entry in manifest.validation]
+    stored = StoredDataset(store, path, manifest.train, length)
+    with Loader([stored], task.seed, scratch / "shards") as train:
+        yield Data(
+            manifest,
+            train,
+            TokenShards(validation, length),
+            tokenizer_folder(folder, manifest.tokenizer),
+        )
 
 
 def tokenizer_folder(folder: Path, files: list[FileEntry]) -> Path:
@@ -187,10 +189,10 @@ def train(
     torch.set_num_threads(cpu_threads())
     batches = pretraining.batches_for(task, data.manifest)
     model = pretraining.build_model(task, data.manifest)
-    sequences = pretraining.OrderedSequences(data.train, task.seed, steps * task.global_batch_size)
+    sequences = pretraining.OrderedSequences(data.train, steps * task.global_batch_size)
     arguments = pretraining.arguments_for(task, batches, steps, scratch / "run")
     tokens_per_step = task.global_batch_size * data.manifest.sequence_length_tokens
-    with stop_signal() as stop:
+    with stop_signal() as stop, closing(sequences):
         watch = Watch(task, tokens_per_step, scratch / "run", writer, live, clock, stop)
         pretraining.train(model, sequences, arguments, watch, start[1] if start else None)
     if stop.is_set():

@@ -1,7 +1,7 @@
 """Bounded parallel work whose failure does not wait for the rest."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 def in_parallel(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int = WORKERS
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results in the order of `items`, of which at most twice `workers` are taken ahead.
 
     The first failure, or the consumer's, cancels what has not begun.

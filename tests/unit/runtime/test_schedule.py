@@ -1,4 +1,4 @@
-"""Steps, micro-batches and the order of the data."""
+"""Steps and micro-batches."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from llmcloud_runtime.schedule import (
     Batches,
-    DataOrder,
     sequences_in_memory,
     split_batch,
     total_steps,
@@ -53,22 +52,3 @@ def test_devices_that_do_not_divide_the_batch_are_refused() -> None:
 def test_a_micro_batch_has_at_least_one_sequence() -> None:
     assert sequences_in_memory(1, 2048, 32000) == 1
     assert sequences_in_memory(16 * 128 * 2048 * 3, 128, 2048) == 3
-
-
-@given(sequences=st.integers(1, 200), seed=st.integers(0, 2**32))
-def test_every_epoch_reads_every_sequence_once(sequences: int, seed: int) -> None:
-    order = list(DataOrder(sequences, seed).first(2 * sequences))
-    assert sorted(order[:sequences]) == list(range(sequences))
-    assert sorted(order[sequences:]) == list(range(sequences))
-
-
-@given(sequences=st.integers(1, 200), position=st.integers(0, 1000))
-def test_the_order_does_not_depend_on_where_reading_begins(sequences: int, position: int) -> None:
-    from_the_start = list(DataOrder(sequences, 3).first(position + 1))
-    assert DataOrder(sequences, 3)[position] == from_the_start[-1]
-
-
-def test_seeds_and_epochs_differ() -> None:
-    first = list(DataOrder(50, 0).first(100))
-    assert first[:50] != first[50:]
-    assert first != list(DataOrder(50, 1).first(100))
