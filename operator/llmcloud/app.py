@@ -46,12 +46,13 @@ async def run(settings: Settings) -> None:
         def note(referrer: Reference, targets: Iterable[Reference]) -> None:
             references.note(Key(*referrer), (Key(*target) for target in targets))
 
-        observer = Observer(client, Reports(session), book, keys, scope, note)
+        defaults = settings.pod_defaults(version("llmcloud"))
+        observer = Observer(client, Reports(session), book, keys, scope, note, defaults.catalogue)
         reconciler = Reconciler(
             client,
             observer,
             Recorder(client, identity()),
-            settings.pod_defaults(version("llmcloud")),
+            defaults,
             hints.wrote,
             hints.applied,
         )

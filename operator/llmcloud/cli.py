@@ -29,6 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "-f", "--file", type=Path, required=True, help="YAML of one or more objects"
     )
+    explain.add_argument(
+        "--values", type=Path, help="the chart's values, for its catalogue of accelerators"
+    )
     key.add_arguments(commands.add_parser("key", help="make an access key; no cluster"))
     add_arguments(commands.add_parser("replay", help="run scaling policies on a trace; no cluster"))
     return parser
@@ -68,7 +71,7 @@ def _command(arguments: argparse.Namespace) -> int:
         case _:
             from llmcloud.explain import explain
 
-            return explain(arguments.file, sys.stdout)
+            return explain(arguments.file, sys.stdout, arguments.values)
 
 
 def _run(path: Path) -> int:

@@ -1,8 +1,10 @@
 """`llmcloud explain`: what objects would become, without a cluster.
 
 References are looked up in the same file and taken as ready; what is missing there is missing.
+Nodes in the file (`kubectl get nodes -o yaml`) are the cluster's.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -11,6 +13,7 @@ import yaml
 
 from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.names import API_VERSION, Condition, Kind
+from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
 from llmcloud.plan.deployment import DeploymentWorld, plan_deployment
@@ -29,14 +32,19 @@ DEFAULTS: Final = PodDefaults(
 _DIGEST: Final = "sha256:" + "0" * 64
 
 
-def explain(path: Path, out: TextIO) -> int:
-    """Print the plan of every object of ours in a YAML file; 1 if there is none."""
-    owners = read_owners(yaml.safe_load_all(path.read_text()))
+def explain(path: Path, out: TextIO, values: Path | None = None) -> int:
+    """Print the plan of every object of ours in a YAML file; 1 if there is none.
+
+    `values`: a file of the chart's values, for its catalogue of accelerators.
+    """
+    documents = list(yaml.safe_load_all(path.read_text()))
+    owners, nodes = read_owners(documents), read_nodes(documents)
+    defaults = replace(DEFAULTS, catalogue=read_catalogue(values)) if values else DEFAULTS
     if not owners:
         print(f"{path} holds no object of {API_VERSION}", file=out)
         return 1
     for owner in owners:
-        plan = plan_of(owner, owners)
+        plan = plan_of(owner, owners, nodes, defaults)
         print(f"# {owner.kind} {owner.namespace}/{owner.name}", file=out)
         print(yaml.safe_dump(plan_document(plan), sort_keys=False), end="", file=out)
         print("---", file=out)
@@ -73,6 +81,23 @@ def read_owners(documents: Any) -> list[Owner]:
     return owners
 
 
+def read_nodes(documents: Any) -> NodeLabels:
+    """The labels of the nodes among YAML documents, in lists or alone."""
+    found = (
+        item for document in documents if document for item in document.get("items", [document])
+    )
+    return tuple(
+        item["metadata"].get("labels") or {} for item in found if item.get("kind") == "Node"
+    )
+
+
+def read_catalogue(values: Path) -> Catalogue:
+    """The catalogue of accelerators in a file of the chart's values."""
+    members = yaml.safe_load(values.read_text())
+    names = ("platform", "platforms", "accelerators")
+    return Catalogue.model_validate({name: members[name] for name in names if name in members})
+
+
 def _as_ready(owner: Owner) -> Owner:
     ready = {"status": "True", "observedGeneration": owner.generation, "reason": "Assumed"}
     status = {
@@ -83,7 +108,9 @@ def _as_ready(owner: Owner) -> Owner:
     return owner_from({**owner.raw, "status": status})
 
 
-def plan_of(owner: Owner, others: list[Owner]) -> Plan:
+def plan_of(
+    owner: Owner, others: list[Owner], nodes: NodeLabels = (), defaults: PodDefaults = DEFAULTS
+) -> Plan:
     """The first plan of `owner`, with those of `others` that it refers to taken as ready."""
 
     def find(kind: Kind, name: str) -> Owner | None:
@@ -98,23 +125,24 @@ def plan_of(owner: Owner, others: list[Owner]) -> Plan:
 
     match owner.kind:
         case Kind.OBJECT_STORE:
-            return plan_object_store(StoreWorld(owner, (), NOW), DEFAULTS)
+            return plan_object_store(StoreWorld(owner, (), NOW), defaults)
         case Kind.DATASET:
             spec = parse(LLMDatasetSpec, owner.spec)
             named = () if isinstance(spec, str) else dataset_stores(spec)
             stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in named)
-            return plan_dataset(DatasetWorld(owner, stores, (), NOW), DEFAULTS)
+            return plan_dataset(DatasetWorld(owner, stores, (), NOW), defaults)
         case Kind.TRAINING_JOB:
             reference, *_ = owner.spec.get("datasets") or [{}]
             dataset = find(Kind.DATASET, reference.get("name", ""))
             names = [other.name for other in others if other.kind == Kind.OBJECT_STORE]
             stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in names)
-            return plan_training(TrainingWorld(owner, dataset, stores, (), NOW), DEFAULTS)
+            world = TrainingWorld(owner, dataset, stores, (), NOW, nodes=nodes)
+            return plan_training(world, defaults)
         case Kind.DEPLOYMENT:
             model = owner.spec.get("model") or {}
             job = find(Kind.TRAINING_JOB, (model.get("trainingJob") or {}).get("name", ""))
             source = job.spec["output"]["store"] if job else model.get("store") or {}
             store = find(Kind.OBJECT_STORE, source.get("name", ""))
-            return plan_deployment(DeploymentWorld(owner, job, store, None, (), NOW), DEFAULTS)
+            return plan_deployment(DeploymentWorld(owner, job, store, None, (), NOW), defaults)
         case Kind.ACCESS_KEY:
-            return plan_access_key(KeyWorld(owner, NOW), DEFAULTS)
+            return plan_access_key(KeyWorld(owner, NOW), defaults)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from llmcloud.plan.accelerators import Accelerator, Catalogue, Platform
 from llmcloud.plan.model import PodDefaults
 
 
@@ -39,6 +40,9 @@ class Settings(_Settings):
     gateway_url: str = ""
     tolerations: list[dict[str, Any]] = []
     env: dict[str, str] = Field(default={}, description="Added to every pod: proxy, mirrors.")
+    platform: str = Field(default="", description="The cluster's; empty: told by its nodes.")
+    platforms: dict[str, Platform] = {}
+    accelerators: dict[str, Accelerator] = {}
     workers: int = Field(default=32, ge=1, le=64)
     resync_seconds: int = Field(default=600, ge=10)
     store_check_seconds: int = Field(default=3600, ge=30)
@@ -58,6 +62,11 @@ class Settings(_Settings):
             env=tuple(sorted(self.env.items())),
             gateway_url=self.gateway_url,
             store_check_seconds=self.store_check_seconds,
+            catalogue=Catalogue(
+                platform=self.platform,
+                platforms=self.platforms,
+                accelerators=self.accelerators,
+            ),
         )
 
 

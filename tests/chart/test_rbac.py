@@ -51,7 +51,8 @@ def granted(role: Object) -> dict[str, set[str]]:
 
 def test_the_operator_of_a_cluster() -> None:
     objects = render()
-    assert granted(find(objects, "ClusterRole", "llmcloud-operator")) == WORK
+    nodes = {"/nodes": {"list"}}
+    assert granted(find(objects, "ClusterRole", "llmcloud-operator")) == {**WORK, **nodes}
     assert granted(find(objects, "Role", "llmcloud-operator-home")) == HOME
 
 

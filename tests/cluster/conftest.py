@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.localcluster.cluster import Cluster
 from tests.support.kube import Kube
@@ -39,7 +40,9 @@ def operator(
 ) -> Iterator[OperatorProcess]:
     kube.namespace("llmcloud-system")
     folder: Path = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(api_cluster.kubeconfig, folder).start()
+    values = yaml.safe_load(Path("charts/llmcloud/values.yaml").read_text())
+    catalogue = {name: values[name] for name in ("platforms", "accelerators")}
+    process = OperatorProcess(api_cluster.kubeconfig, folder, overrides=catalogue).start()
     wait_for("it leads", process.metrics, lambda text: "llmcloud_leading 1.0" in text, 30)
     yield process
     process.stop()

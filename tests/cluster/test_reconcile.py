@@ -56,6 +56,28 @@ def test_a_job_waits_for_dataset_and_store_and_goes_on_when_they_come(
     assert pod_of(kube, namespace, "train-train-a1")
 
 
+def test_an_accelerator_is_looked_for_among_the_nodes(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    provision(kube, namespace)
+    kube.apply(dataset(namespace))
+    pod = pod_of(kube, namespace, "text-data-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    job = training_job(namespace, resources={"accelerator": "nvidia-h100", "count": 8})
+    kube.apply(job)
+    missing = ready(kube, "LLMTrainingJob", namespace, "train", "AcceleratorNotFound")
+    assert "Add such a node" in condition(missing)["message"]
+    labels = {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "gpu", "labels": labels}}
+    kube.apply(node)
+    ready(kube, "LLMTrainingJob", namespace, "train", "Starting", 90)
+    (term,) = pod_of(kube, namespace, "train-train-a1")["spec"]["affinity"]["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]["nodeSelectorTerms"]
+    assert term["matchExpressions"][0]["key"] == "cloud.google.com/gke-accelerator"
+    kube.delete("Node", "", "gpu")
+
+
 def test_a_failed_attempt_is_followed_by_the_next_until_the_backoff_limit(
     kube: Kube, operator: OperatorProcess, namespace: str
 ) -> None:

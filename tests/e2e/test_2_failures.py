@@ -100,6 +100,16 @@ def prepared(kube: Kube, namespace: str) -> Object:
     return job
 
 
+def test_an_accelerator_that_no_node_has_is_told_before_there_is_a_pod(
+    kube: Kube, namespace: str, prepared: Object
+) -> None:
+    resources = {"accelerator": "nvidia-h100", "count": 8, "memory": "2Gi"}
+    kube.apply(changed(prepared, "resources", resources))
+    message = told(kube, Kind.TRAINING_JOB, namespace, "train", "AcceleratorNotFound")
+    assert "No node of this cluster has a nvidia-h100" in message
+    assert children(kube, Kind.TRAINING_JOB, namespace, "train") == []
+
+
 def test_a_pod_that_no_node_can_hold_is_told_in_the_schedulers_words(
     kube: Kube, namespace: str, prepared: Object
 ) -> None:

@@ -4,24 +4,35 @@ A change of the plans fails here until the files are written anew on purpose:
 `pytest tests/golden --update-golden`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from llmcloud.explain import plan_document, plan_of, read_owners
+from llmcloud.explain import (
+    DEFAULTS,
+    plan_document,
+    plan_of,
+    read_catalogue,
+    read_nodes,
+    read_owners,
+)
 
 HERE = Path(__file__).parent
+VALUES = HERE.parents[1] / "charts" / "llmcloud" / "values.yaml"
 CASES = sorted([*(HERE.parents[1] / "examples").glob("*.yaml"), *(HERE / "cases").glob("*.yaml")])
 
 
 def explained(case: Path) -> str:
     """The plans of all objects of a file, as YAML documents."""
-    owners = read_owners(yaml.safe_load_all(case.read_text()))
+    sources = list(yaml.safe_load_all(case.read_text()))
+    owners, nodes = read_owners(sources), read_nodes(sources)
+    defaults = replace(DEFAULTS, catalogue=read_catalogue(VALUES))
     documents = [
         {"object": f"{owner.kind} {owner.namespace}/{owner.name}", "plan": document}
         for owner in owners
-        for document in [plan_document(plan_of(owner, owners))]
+        for document in [plan_document(plan_of(owner, owners, nodes, defaults))]
     ]
     return yaml.dump_all(documents, Dumper=PlainDumper, sort_keys=False, width=100)
 

@@ -23,6 +23,7 @@ from llmcloud.plan.autoscaling import ScalingView
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.dataset import DatasetWorld, plan_dataset
 from llmcloud.plan.deployment import DeploymentWorld, engine_view, plan_deployment
+from llmcloud.plan.failures import obstacle
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, from_timestamp, owner_from
 from llmcloud.plan.model import timestamp as written
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
@@ -122,7 +123,8 @@ class IdealCluster:
     ) -> TrainingWorld:
         stores = (("work", self._reference(Kind.OBJECT_STORE, "work")),)
         dataset = self._reference(Kind.DATASET, "corpus")
-        if any(job.active for job in jobs):  # as observe.py: what runs needs no references
+        # As observe.py: what is under way with nothing in its way needs no references.
+        if jobs and jobs[-1].active and not obstacle(jobs[-1].pods, jobs[-1].warnings):
             return TrainingWorld(owner, None, (), jobs, now, tuple(pods), self.progress)
         return TrainingWorld(owner, dataset, stores, jobs, now, tuple(pods), self.progress)
 

@@ -21,11 +21,13 @@ IDLE_SECONDS = 30.0
 
 PATHS = {
     "Namespace": "/api/v1/namespaces",
+    "Node": "/api/v1/nodes",
     **{
         kind: f"/api/v1/namespaces/{{ns}}/{plural}"
         for kind, plural in (
             ("Secret", "secrets"),
             ("ConfigMap", "configmaps"),
+            ("Service", "services"),
             ("Pod", "pods"),
             ("Event", "events"),
             ("ResourceQuota", "resourcequotas"),
@@ -120,7 +122,7 @@ class Kube:
         namespace = manifest["metadata"].get("namespace", "")
         return self.call("POST", self._path(manifest["kind"], namespace), manifest)
 
-    def apply(self, manifest: Object, subresource: str = "") -> Object:
+    def apply(self, manifest: Object, subresource: str = "", **query: str) -> Object:
         """Server-side apply as field manager `test`."""
         meta = manifest["metadata"]
         path = self._path(manifest["kind"], meta.get("namespace", ""), meta["name"])
@@ -131,6 +133,7 @@ class Kube:
             "application/apply-patch+yaml",
             fieldManager="test",
             force="true",
+            **query,
         )
 
     def patch(self, kind: str, namespace: str, name: str, body: Object, sub: str = "") -> Object:

@@ -26,6 +26,7 @@ from llmcloud.api.names import (
 from llmcloud.plan.children import (
     ANNOTATION_DATASET_VERSION,
     ANNOTATION_FAILURES,
+    ANNOTATION_PLACE,
     ANNOTATION_RETRIES,
     JobView,
     PodView,
@@ -156,6 +157,7 @@ def raw_job(
     *,
     retries: int = 0,
     failures: int = 0,
+    place: int = 0,
     version: str = "",
     created: datetime = NOW,
     tried: datetime | None = NOW,
@@ -166,6 +168,7 @@ def raw_job(
         ANNOTATION_RECIPE: recipe,
         ANNOTATION_RETRIES: str(retries),
         ANNOTATION_FAILURES: str(failures),
+        ANNOTATION_PLACE: str(place),
     }
     if version:
         annotations[ANNOTATION_DATASET_VERSION] = version

@@ -74,6 +74,9 @@ namespace: {{ .Release.Namespace }}
 watchNamespace: {{ $values.watchNamespace | default nil | toJson }}
 gatewayUrl: {{ include "llmcloud.gatewayUrl" . | quote }}
 tolerations: {{ toJson $values.tolerations }}
+platform: {{ $values.platform | quote }}
+platforms: {{ toJson $values.platforms }}
+accelerators: {{ toJson $values.accelerators }}
 env: {{ toJson $env }}
 workers: {{ $values.operator.workers }}
 resyncSeconds: {{ $values.operator.resyncSeconds }}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
 
@@ -91,6 +91,72 @@ class Resources(ApiModel):
     shared_memory: Quantity = Field(
         default="256Mi", description="Size of /dev/shm, part of the memory."
     )
+
+
+AcceleratorName = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+]
+"""A name of the catalogue of accelerators, for example nvidia-h100."""
+
+LabelValue = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+    ),
+]
+
+
+class AcceleratedResources(Resources):
+    """What one pod may use, accelerators among it."""
+
+    accelerator: AcceleratorName | None = Field(
+        default=None,
+        description="Kind of accelerator by its name in the catalogue, for example nvidia-h100; "
+        "absent: CPUs only.",
+    )
+    count: int | None = Field(
+        default=None, description="Accelerators of each pod; absent: one.", ge=1, le=64
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.count) || has(self.accelerator)",
+                "count is of accelerators: set accelerator, or remove count",
+            )
+        )
+    )
+
+
+class Place(ApiModel):
+    """A place where pods may run: a kind of capacity, a zone, nodes with certain labels."""
+
+    capacity: Literal["Spot", "OnDemand"] | None = Field(
+        default=None, description="Spot: cheaper nodes that may be taken away; absent: either."
+    )
+    region: LabelValue | None = Field(default=None, description="Region of the nodes.")
+    zone: LabelValue | None = Field(default=None, description="Zone of the nodes.")
+    node_selector: dict[str, Annotated[str, StringConstraints(max_length=63)]] = Field(
+        default={}, description="Labels that the nodes have.", max_length=16
+    )
+    wait_seconds: int | None = Field(
+        default=None,
+        description="How long all pods may wait here for nodes before the next place is tried; "
+        "absent: 600, and in the last place without end.",
+        ge=10,
+        le=604800,
+    )
+
+
+Placement = Annotated[
+    list[Place],
+    Field(
+        default=[],
+        description="Places in the order in which they are tried; all pods run in the same one.",
+        max_length=8,
+        json_schema_extra=LIST_ATOMIC,
+    ),
+]
 
 
 class EnvironmentVariable(ApiModel):

@@ -85,6 +85,9 @@ class Reason(StrEnum):
     MODEL_NOT_READY = "ModelNotReady"
 
     # The cluster cannot run the pod
+    ACCELERATOR_UNKNOWN = "AcceleratorUnknown"
+    ACCELERATOR_NOT_FOUND = "AcceleratorNotFound"
+    CAPACITY_UNKNOWN = "CapacityUnknown"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     POD_REFUSED = "PodRefused"

@@ -7,11 +7,12 @@ from pydantic import ConfigDict, Field
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
     LIST_MAP_BY_NAME,
+    AcceleratedResources,
     Digest,
     Name,
     Output,
+    Placement,
     PodSettings,
-    Resources,
     Status,
     exactly_one_of,
     rules,
@@ -152,7 +153,10 @@ class LLMTrainingJobSpec(ApiModel):
         json_schema_extra=LIST_MAP_BY_NAME,
     )
     hyperparameters: Hyperparameters = Field(description="How the model is trained.")
-    resources: Resources = Field(default=Resources(), description="Of each training pod.")
+    resources: AcceleratedResources = Field(
+        default=AcceleratedResources(), description="Of each training pod."
+    )
+    placement: Placement
     pod: PodSettings = Field(default=PodSettings(), description="Additions to the training pods.")
     output: Output = Field(description="Where checkpoints and the model are written.")
     checkpoint: Checkpoint = Field(

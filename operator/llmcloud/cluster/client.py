@@ -15,6 +15,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from llmcloud.api.names import API_VERSION, Kind
 from llmcloud.plan.model import Manifest, ObjectRef
 
+JSON: Final = "application/json"
 REQUEST_SECONDS: Final = 10.0
 _CONNECTIONS: Final = 48
 _PAGE: Final = 500
@@ -22,6 +23,7 @@ _PAGE: Final = 500
 _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
     {
         ("v1", "ConfigMap"): ("/api/v1", "configmaps"),
+        ("v1", "Node"): ("/api/v1", "nodes"),
         ("v1", "Pod"): ("/api/v1", "pods"),
         ("v1", "Event"): ("/api/v1", "events"),
         ("batch/v1", "Job"): ("/apis/batch/v1", "jobs"),
@@ -92,10 +94,11 @@ class Client:
         *,
         query: Mapping[str, str] | None = None,
         body: Any = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Manifest:
         """One request. Raises `ClusterError`."""
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         headers["User-Agent"] = "llmcloud-operator"
         await self._api.update_params_for_auth(headers, [], ["BearerToken"])
         url = self._host + path + (f"?{urlencode(query)}" if query else "")
@@ -121,7 +124,7 @@ class Client:
             return None
 
     async def list(
-        self, path: str, *, labels: str = "", fields: str = ""
+        self, path: str, *, labels: str = "", fields: str = "", accept: str = JSON
     ) -> tuple[list[Manifest], str]:
         """All items, in pages, and the resource version of the list."""
         query = {"limit": str(_PAGE)}
@@ -131,7 +134,7 @@ class Client:
             query["fieldSelector"] = fields
         items: list[Manifest] = []
         while True:
-            page = await self.call("GET", path, query=query)
+            page = await self.call("GET", path, query=query, accept=accept)
             items.extend(page.get("items") or [])
             token = page["metadata"].get("continue")
             if not token:

@@ -22,7 +22,9 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.execute import Intents
 from llmcloud.cluster.keybook import KeyBook
+from llmcloud.cluster.nodes import Nodes
 from llmcloud.cluster.reports import Reports
+from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
@@ -77,6 +79,7 @@ class Observer:
         keys: KeyBook,
         scope: Scope,
         note: Callable[[Reference, Iterable[Reference]], None],
+        catalogue: Catalogue,
     ) -> None:
         self._client = client
         self._reports = reports
@@ -84,6 +87,7 @@ class Observer:
         self._keys = keys
         self._scope = scope
         self._note = note
+        self._nodes = Nodes(client, catalogue.labels())
 
     async def owner(self, kind: Kind, namespace: str, name: str) -> Owner | None:
         """The custom resource, or None."""
@@ -189,7 +193,13 @@ class Observer:
             names.append(dataset_spec.output.store.name)
             self._note(key, [*references, (Kind.OBJECT_STORE, owner.namespace, names[-1])])
         stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
-        return TrainingWorld(owner, dataset, stores, jobs, now, pods, progress), {}
+        needed = spec.resources.accelerator or any(place.capacity for place in spec.placement)
+        nodes = await self._node_labels() if needed else ()
+        return TrainingWorld(owner, dataset, stores, jobs, now, pods, progress, nodes), {}
+
+    async def _node_labels(self) -> NodeLabels | None:
+        """None in an installation for one namespace: nodes belong to none."""
+        return None if self._scope.watched_namespace else await self._nodes.labels()
 
     async def deployment_world(self, owner: Owner) -> tuple[DeploymentWorld, Intents]:
         """The World of an LLMDeployment."""

@@ -47,6 +47,8 @@ class Attempt:
     outcome: Outcome | None = None
     problem: Problem | None = None
     wait_seconds: float | None = None
+    place: int = 0
+    """Index of its entry in spec.placement; a new attempt after a failure begins with the first."""
     obsolete: tuple[JobView, ...] = ()
 
 
@@ -80,7 +82,7 @@ def decide_attempt(
     obsolete = tuple(live[:-1])
     failures = max(latest.failures, recorded_failures)
     if latest.active:
-        started = any(pod.phase != "Pending" for pod in latest.pods)
+        started = bool(latest.pods) and all(pod.phase != "Pending" for pod in latest.pods)
         problem = None if started else obstacle(latest.pods, latest.warnings)
         if problem is not None and image is not None and latest.image != image:
             return Attempt(State.START, highest + 1, latest.retries, failures, obsolete=tuple(live))
@@ -91,6 +93,7 @@ def decide_attempt(
             failures,
             latest,
             problem=problem,
+            place=latest.place,
             obsolete=obsolete,
         )
     outcome = outcome_of(latest)
@@ -131,6 +134,21 @@ def _after_failure(
         latest.retries + 1,
         failures,
         obsolete=(*obsolete, latest),
+    )
+
+
+def moved_attempt(
+    attempt: Attempt, jobs: tuple[JobView, ...], recorded: int, place: int
+) -> Attempt:
+    """Another attempt of the same work in another place; that of `attempt` has not begun."""
+    assert attempt.job is not None
+    return Attempt(
+        State.START,
+        max([recorded, *(job.attempt for job in jobs)]) + 1,
+        attempt.retries,
+        attempt.failures,
+        place=place,
+        obsolete=(*attempt.obsolete, attempt.job),
     )
 
 

@@ -16,6 +16,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 
 ANNOTATION_RETRIES = f"{GROUP}/retries"
 ANNOTATION_FAILURES = f"{GROUP}/failures"
+ANNOTATION_PLACE = f"{GROUP}/place"
 ANNOTATION_DATASET_VERSION = f"{GROUP}/dataset-version"
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -105,6 +106,8 @@ class JobView:
     finished: datetime | None
     failure_message: str
     image: str
+    place: int = 0
+    """Index of its entry in spec.placement."""
     pods: tuple[PodView, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -225,6 +228,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         finished=_moment(ended.get("lastTransitionTime")),
         failure_message=failed.get("message", ""),
         image=containers[0].get("image", ""),
+        place=_number(annotations.get(ANNOTATION_PLACE)),
         pods=tuple(pod for pod in pods if pod.job == meta["name"]),
         warnings=warnings,
     )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.names import API_VERSION, Kind
+from llmcloud.plan.accelerators import Catalogue
 
 Manifest = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=ApiModel)
@@ -55,6 +56,7 @@ class PodDefaults:
     env: tuple[tuple[str, str], ...] = ()
     gateway_url: str = ""
     store_check_seconds: int = 3600
+    catalogue: Catalogue = field(default_factory=Catalogue)
 
 
 @dataclass(frozen=True)

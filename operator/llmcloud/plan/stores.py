@@ -98,6 +98,8 @@ class Missing:
 
     reason: Reason
     message: str
+    stalled: bool = False
+    """Nothing changes without the user."""
 
 
 def usable_store(

@@ -11,15 +11,19 @@ from llmcloud.api.contract import Progress, TrainingResult
 from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
-from llmcloud.plan.attempts import Attempt, State, decide_attempt
+from llmcloud.plan.accelerators import NodeLabels
+from llmcloud.plan.attempts import Attempt, State, decide_attempt, moved_attempt
 from llmcloud.plan.children import JobView, PodView
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.manifests.trainer import Inputs, training_job
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.placement import ANYWHERE, Move, next_move, schedule
 from llmcloud.plan.stores import Missing, usable_store
 from llmcloud.plan.waiting import look_again_seconds
 
 PROGRESS_SECONDS = 5.0
+NODES_SECONDS = 60.0
+"""A new node wakes nobody: it is looked for at this interval."""
 _KEPT = (
     "attempt",
     "failures",
@@ -43,6 +47,8 @@ class TrainingWorld:
     now: datetime
     pods: tuple[PodView, ...] = ()
     progress: Progress | None = None
+    nodes: NodeLabels | None = ()
+    """None: this installation may not list nodes."""
 
 
 def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
@@ -70,9 +76,13 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
     if spec.suspend and not ended:
         return _plan_suspension(world, attempt.failures)
+    move = None if ended else next_move(spec.placement, attempt.job, world.now)
+    if move is not None and not move.wait_seconds:
+        recorded = owner.status.get("attempt", 0)
+        attempt = moved_attempt(attempt, world.jobs, recorded, move.place)
     if attempt.state is State.START:
         return _plan_start(world, spec, attempt, defaults)
-    return _plan_follow(world, attempt)
+    return _plan_follow(world, attempt, move)
 
 
 def is_final(owner: Owner) -> bool:
@@ -138,10 +148,13 @@ def _plan_start(
     obsolete = tuple(job.ref for job in attempt.obsolete)
     inputs = _inputs(world, spec)
     if isinstance(inputs, Missing):
-        judgement = Judgement(False, inputs.reason, inputs.message, reconciling=True)
-        return Plan(status=_status(world, judgement, "Pending", _kept(owner)))
+        return _plan_wait(world, inputs, None)
+    place = spec.placement[attempt.place] if spec.placement else ANYWHERE
+    scheduling = schedule(spec.resources, place, defaults.catalogue, world.nodes)
+    if isinstance(scheduling, Missing):
+        return _plan_wait(world, scheduling, NODES_SECONDS)
     recipe = _recipe(world, spec, inputs.version)
-    job = training_job(owner, spec, inputs, recipe, attempt, defaults)
+    job = training_job(owner, spec, inputs, recipe, attempt, scheduling, defaults)
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
@@ -160,7 +173,19 @@ def _plan_start(
     )
 
 
-def _plan_follow(world: TrainingWorld, attempt: Attempt) -> Plan:
+def _plan_wait(world: TrainingWorld, missing: Missing, requeue_seconds: float | None) -> Plan:
+    judgement = Judgement(
+        False,
+        missing.reason,
+        missing.message,
+        stalled=missing.stalled,
+        reconciling=not missing.stalled,
+    )
+    status = _status(world, judgement, "Pending", _kept(world.owner))
+    return Plan(status=status, requeue_seconds=requeue_seconds)
+
+
+def _plan_follow(world: TrainingWorld, attempt: Attempt, move: Move | None) -> Plan:
     owner = world.owner
     assert attempt.job is not None
     pinned = {
@@ -192,10 +217,12 @@ def _plan_follow(world: TrainingWorld, attempt: Attempt) -> Plan:
             status = _status(world, judgement, "Pending", members)
             return Plan(deletes=obsolete, status=status, requeue_seconds=attempt.wait_seconds)
         case _:
-            return _plan_running(world, attempt, members)
+            return _plan_running(world, attempt, move, members)
 
 
-def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Plan:
+def _plan_running(
+    world: TrainingWorld, attempt: Attempt, move: Move | None, members: Manifest
+) -> Plan:
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
@@ -213,6 +240,8 @@ def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> 
         if phase != "Starting":
             sentence = f"Attempt {attempt.number} is {phase.lower()}"
             judgement = Judgement(False, Reason(phase), sentence, reconciling=True)
+    if move is not None:
+        requeue = min(requeue or move.wait_seconds, move.wait_seconds)
     return Plan(
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, judgement, phase, members),

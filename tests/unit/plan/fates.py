@@ -238,6 +238,10 @@ def _refuse_pods(cluster: IdealCluster, _: datetime) -> None:
         engine["status"] = {"conditions": [failure]}
 
 
+VARIANTS: dict[Kind, list[Manifest]] = {
+    Kind.TRAINING_JOB: [{}, {"placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}]}],
+}
+"""Members of specifications to begin with."""
 DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "message": "drained"}]}
 JOB_FATES: dict[str, Fate] = {
     "pod pending": _pod("Pending"),

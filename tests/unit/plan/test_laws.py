@@ -15,7 +15,7 @@ from llmcloud.api.names import Kind
 from llmcloud.plan.model import Manifest
 from tests.support import worlds
 from tests.support.ideal import IdealCluster, intents_hold, plan_routes_of
-from tests.unit.plan.fates import FATES, references
+from tests.unit.plan.fates import FATES, VARIANTS, references
 
 LAW = settings(
     max_examples=80,
@@ -30,7 +30,8 @@ DAY_SECONDS = 86400.0
 @st.composite
 def histories(draw: st.DrawFn, kind: Kind) -> tuple[IdealCluster, datetime]:
     """A cluster after a drawn history: fates, time that passes, looks of the operator."""
-    cluster = IdealCluster(worlds.raw_owner(kind), references())
+    variant = draw(st.sampled_from(VARIANTS.get(kind, [{}])))
+    cluster = IdealCluster(worlds.raw_owner(kind, spec=variant), references())
     now = worlds.NOW
     names = draw(st.lists(st.sampled_from(sorted(FATES[kind])), max_size=9))
     for name in names:

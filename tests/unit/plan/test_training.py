@@ -316,3 +316,42 @@ def test_an_invalid_job_waits_for_its_correction() -> None:
 
 def test_nothing_is_planned_for_what_is_going() -> None:
     assert plan(deletionTimestamp="2026-01-01T00:00:00Z") == Plan()
+
+
+class TestPlacement:
+    SPEC = {"placement": [{"zone": "a", "waitSeconds": 60}, {"zone": "b"}]}
+    NO_NODE = unschedulable("0/3 nodes are available.")
+
+    def zones(self, planned: Plan) -> list[str]:
+        spec = planned.applies[0]["spec"]["template"]["spec"]
+        node = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        (term,) = node["nodeSelectorTerms"]
+        values: list[str] = term["matchExpressions"][0]["values"]
+        return values
+
+    def test_the_first_place_comes_first(self) -> None:
+        assert self.zones(plan(spec=self.SPEC)) == ["a"]
+
+    def test_a_job_without_a_node_is_looked_at_when_it_has_waited_long_enough(self) -> None:
+        waiting = job(phase="Pending", pod=self.NO_NODE)
+        planned = plan(waiting, spec=self.SPEC, now=at(20))
+        assert (planned.applies, planned.requeue_seconds) == ((), 40)
+        assert said(planned.status) == ("False", "Unschedulable")
+
+    def test_then_another_attempt_goes_to_the_next_place(self) -> None:
+        waiting = job(phase="Pending", pod=self.NO_NODE, failures=1)
+        planned = plan(waiting, spec=self.SPEC, now=at(60), status={"attempt": 1})
+        assert planned.applies[0]["metadata"]["name"] == "it-train-a2"
+        assert self.zones(planned) == ["b"]
+        assert planned.deletes == (waiting.ref,)
+        assert status_of(planned)["failures"] == 1
+
+    def test_an_attempt_after_a_failure_begins_with_the_first_place_again(self) -> None:
+        planned = plan(failed(143, place=1), spec=self.SPEC, now=at(10))
+        assert self.zones(planned) == ["a"]
+
+    def test_what_cannot_be_placed_waits_and_says_why(self) -> None:
+        planned = plan(spec={"resources": {"accelerator": "nvidia-h100"}})
+        assert said(planned.status) == ("False", "AcceleratorUnknown")
+        assert by_type(planned.status)["Stalled"]["status"] == "True"
+        assert planned.applies == ()

@@ -2,7 +2,7 @@
 
 from llmcloud.api.names import ANNOTATION_RECIPE
 from llmcloud.plan.attempts import Attempt
-from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_RETRIES
+from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_PLACE, ANNOTATION_RETRIES
 from llmcloud.plan.manifests.pod import attempt_labels
 from llmcloud.plan.model import Manifest, Owner
 
@@ -27,6 +27,7 @@ def attempt_job(
                 ANNOTATION_RECIPE: recipe,
                 ANNOTATION_RETRIES: str(attempt.retries),
                 ANNOTATION_FAILURES: str(attempt.failures),
+                **({ANNOTATION_PLACE: str(attempt.place)} if attempt.place else {}),
                 **(annotations or {}),
             },
             "ownerReferences": [owner.reference],

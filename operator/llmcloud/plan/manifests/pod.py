@@ -16,6 +16,7 @@ from llmcloud.api.names import (
     MANAGED_BY,
 )
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
+from llmcloud.plan.placement import Scheduling
 from llmcloud.plan.stores import StoreAccess
 
 CONTAINER_SECURITY: Manifest = {
@@ -23,6 +24,7 @@ CONTAINER_SECURITY: Manifest = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+NOWHERE_SPECIAL = Scheduling()
 POD_SECURITY: Manifest = {
     "runAsNonRoot": True,
     "runAsUser": USER_ID,
@@ -64,6 +66,8 @@ class Container:
     task: ApiModel | None = None
     mounts: tuple[Manifest, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    devices: Manifest = field(default_factory=dict)
+    """Extended resources: name to count."""
     extra: Manifest = field(default_factory=dict)
 
 
@@ -75,6 +79,7 @@ def container_manifest(defaults: PodDefaults, container: Container) -> Manifest:
     bounded = {
         "memory": container.resources.memory,
         "ephemeral-storage": container.resources.ephemeral_storage,
+        **container.devices,
     }
     return {
         "name": container.name,
@@ -121,6 +126,7 @@ def pod_template(
     stores: tuple[StoreAccess, ...] = (),
     init_containers: tuple[Container, ...] = (),
     volumes: tuple[Manifest, ...] = (),
+    scheduling: Scheduling = NOWHERE_SPECIAL,
     grace_seconds: int = 30,
     restart: str = "Never",
 ) -> Manifest:
@@ -149,11 +155,14 @@ def pod_template(
         ],
         "tolerations": [
             *defaults.tolerations,
+            *scheduling.tolerations,
             *(toleration.wire() for toleration in settings.tolerations),
         ],
     }
     if init_containers:
         spec["initContainers"] = [container_manifest(defaults, c) for c in init_containers]
+    if scheduling.affinity is not None:
+        spec["affinity"] = scheduling.affinity
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(secrets)]
     for key, value in (

@@ -15,6 +15,7 @@ from llmcloud.plan.manifests.pod import (
     store_mounts,
 )
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
+from llmcloud.plan.placement import Scheduling
 from llmcloud.plan.stores import StoreAccess
 
 ROLE = "train"
@@ -38,6 +39,7 @@ def training_job(
     inputs: Inputs,
     recipe: str,
     attempt: Attempt,
+    scheduling: Scheduling,
     defaults: PodDefaults,
 ) -> Manifest:
     """`<job>-train-a<number>`."""
@@ -49,6 +51,7 @@ def training_job(
         spec.resources,
         training_task(owner, spec, inputs, recipe, attempt.number, defaults.version),
         (*store_mounts(stores), {"name": "shm", "mountPath": "/dev/shm"}),
+        devices=scheduling.devices,
         extra=report_port(),
     )
     shm = {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}
@@ -60,6 +63,7 @@ def training_job(
         resources=spec.resources,
         stores=stores,
         volumes=({"name": "shm", "emptyDir": shm},),
+        scheduling=scheduling,
         grace_seconds=spec.checkpoint.grace_seconds,
     )
     pin = {ANNOTATION_DATASET_VERSION: inputs.version}

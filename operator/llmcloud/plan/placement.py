@@ -1,0 +1,143 @@
+"""Where pods may run: from an accelerator's name and a place to affinity, tolerations, devices."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from llmcloud.api.common import AcceleratedResources, Place
+from llmcloud.api.names import Reason
+from llmcloud.plan.accelerators import Catalogue, NodeLabels, Platform, Pool
+from llmcloud.plan.children import JobView
+from llmcloud.plan.model import Manifest
+from llmcloud.plan.stores import Missing
+
+REGION = "topology.kubernetes.io/region"
+ZONE = "topology.kubernetes.io/zone"
+ANYWHERE = Place()
+WAIT_SECONDS = 600
+"""How long a place is waited for that does not say."""
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """What a pod gets: required node labels, tolerations, and extended resources."""
+
+    expressions: tuple[Manifest, ...] = ()
+    tolerations: tuple[Manifest, ...] = ()
+    devices: Manifest = field(default_factory=dict)
+
+    @property
+    def affinity(self) -> Manifest | None:
+        """The pod's `affinity`; None if it may run anywhere."""
+        if not self.expressions:
+            return None
+        terms = [{"matchExpressions": list(self.expressions)}]
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        return {"nodeAffinity": required}
+
+
+def schedule(
+    resources: AcceleratedResources, place: Place, catalogue: Catalogue, nodes: NodeLabels | None
+) -> Scheduling | Missing:
+    """Where pods with these resources run in this place. `nodes` None: they cannot be listed."""
+    expressions = _expressions(place)
+    devices: Manifest = {}
+    platform = catalogue.platform_of(nodes)
+    tolerations: list[Manifest] = []
+    if resources.accelerator is not None:
+        pool = _pool(resources.accelerator, catalogue, nodes)
+        if isinstance(pool, Missing):
+            return pool
+        platform = catalogue.platforms.get(pool.platform)
+        expressions += [_is_in(label, values) for label, values in pool.labels.items()]
+        tolerations += platform.tolerations if platform else []
+        resource = catalogue.accelerators[resources.accelerator].resource
+        devices = {resource: str(resources.count or 1)}
+    if place.capacity is not None:
+        if place.capacity == "Spot" and (platform is None or not platform.spot_label):
+            return Missing(
+                Reason.CAPACITY_UNKNOWN,
+                "How this cluster marks spot nodes is not known: name their labels in "
+                "spec.placement's nodeSelector instead of capacity, or set the chart's value "
+                "platform.",
+                stalled=True,
+            )
+        expressions += _capacity(place, platform)
+        if place.capacity == "Spot" and platform is not None:
+            tolerations += platform.spot_tolerations
+    return Scheduling(tuple(expressions), tuple(tolerations), devices)
+
+
+def _pool(name: str, catalogue: Catalogue, nodes: NodeLabels | None) -> Pool | Missing:
+    accelerator = catalogue.accelerators.get(name)
+    if accelerator is None:
+        known = ", ".join(sorted(catalogue.accelerators)) or "none"
+        return Missing(
+            Reason.ACCELERATOR_UNKNOWN,
+            f"spec.resources.accelerator {name} is not in the catalogue, which has {known}: "
+            "choose one of these, or add it to the chart's value accelerators.",
+            stalled=True,
+        )
+    pool = catalogue.pool_of(accelerator, nodes)
+    if pool is not None:
+        return pool
+    if nodes is None and not catalogue.platform:
+        return Missing(
+            Reason.ACCELERATOR_NOT_FOUND,
+            f"Where {name} is to be found is not known, because this installation may not list "
+            "nodes: set the chart's value platform.",
+        )
+    wanted = " or ".join(
+        f"{label} in ({', '.join(values)})"
+        for each in accelerator.pools
+        for label, values in each.labels.items()
+    )
+    return Missing(
+        Reason.ACCELERATOR_NOT_FOUND,
+        f"No node of this cluster has a {name}, and no platform that could bring one is "
+        f"recognised. Looked for {wanted}. Add such a node, or choose another "
+        "spec.resources.accelerator.",
+    )
+
+
+def _is_in(label: str, values: list[str]) -> Manifest:
+    return {"key": label, "operator": "In", "values": list(values)}
+
+
+def _expressions(place: Place) -> list[Manifest]:
+    named = ((REGION, place.region), (ZONE, place.zone), *sorted(place.node_selector.items()))
+    return [_is_in(label, [value]) for label, value in named if value is not None]
+
+
+def _capacity(place: Place, platform: Platform | None) -> list[Manifest]:
+    """Without a platform all nodes count as on demand."""
+    if platform is None or not platform.spot_label:
+        return []
+    operator = "In" if place.capacity == "Spot" else "NotIn"
+    return [{"key": platform.spot_label, "operator": operator, "values": [platform.spot_value]}]
+
+
+@dataclass(frozen=True)
+class Move:
+    """The place to go to, at once or after `wait_seconds`."""
+
+    place: int
+    wait_seconds: float
+
+
+def next_move(placement: list[Place], job: JobView | None, now: datetime) -> Move | None:
+    """Where the attempt goes if its job's pods get no nodes; None if it stays where it is.
+
+    After the last place, if it has a `waitSeconds`, comes the first again.
+    """
+    if job is None or not any(pod.unschedulable for pod in job.pods):
+        return None
+    current = job.place
+    if len(placement) < 2 or current >= len(placement):
+        return None
+    wait_seconds = placement[current].wait_seconds
+    if wait_seconds is None:
+        if current == len(placement) - 1:
+            return None
+        wait_seconds = WAIT_SECONDS
+    waited_seconds = (now - job.created).total_seconds()
+    return Move((current + 1) % len(placement), max(0.0, wait_seconds - waited_seconds))
