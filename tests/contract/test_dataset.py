@@ -95,6 +95,7 @@ def write_sources(store: Store) -> None:
 def dataset(location: StoreLocation, attempt: int = 1, **changes: object) -> DatasetTask:
     source = SourceTask(store=location, path="raw/", format="code", include=["*.py"])
     task = DatasetTask(
+        owner_uid="uid",
         recipe=RECIPE,
         attempt=attempt,
         sources=[source],
@@ -131,8 +132,10 @@ def test_text_becomes_tokens_once_and_anew_when_a_source_changes(
     manifest = read(store, first.version)
     _check_tokens(store, manifest, tmp_path / "files")
 
+    before = list(store.list(""))
     again = prepared(prepare(dataset(location, attempt=2)))
     assert again == first.model_copy(update={"reused": True})
+    assert list(store.list("")) == before
 
     store.put("raw/pkg/module_00.py", b"changed = True\n" * 50)
     changed = prepared(prepare(dataset(location, attempt=3)))
@@ -146,7 +149,8 @@ def _check_tokens(store: Store, manifest: DatasetManifest, folder: Path) -> None
     """The shards decode to the training documents in the order of their keys."""
     path = version_path("out/", manifest.version)
     download(store, path, [*manifest.train, *manifest.validation, *manifest.tokenizer], folder)
-    tokenizer = Tokenizer.from_file(str(folder / "a1" / "tokenizer" / "tokenizer.json"))
+    (file,) = [e.key for e in manifest.tokenizer if e.key.endswith("/tokenizer.json")]
+    tokenizer = Tokenizer.from_file(str(folder / file))
     ids = np.concatenate([np.fromfile(folder / s.key, dtype="<u4") for s in manifest.train])
     assert len(ids) == manifest.tokens == sum(s.sequences for s in manifest.train) * LENGTH
     documents = tokenizer.decode(ids.tolist(), skip_special_tokens=False).split("<|endoftext|>")
@@ -157,7 +161,7 @@ def _check_tokens(store: Store, manifest: DatasetManifest, folder: Path) -> None
     assert manifest.validation_tokens > 0
     assert manifest.end_of_text_id == tokenizer.token_to_id("<|endoftext|>")
     assert manifest.vocabulary_size == tokenizer.get_vocab_size() <= 400
-    config = json.loads((folder / "a1" / "tokenizer" / "tokenizer_config.json").read_text())
+    config = json.loads((folder / file).with_name("tokenizer_config.json").read_text())
     assert config["eos_token"] == "<|endoftext|>"
 
 
@@ -184,10 +188,11 @@ def test_racing_attempts_adopt_one_manifest_and_leave_no_other_files(
         tasks = [dataset(location, attempt=1), dataset(location, attempt=2)]
         one, two = map(prepared, executor.map(prepare, tasks))
     assert one.version == two.version
-    winner = f"a{read(store, one.version).attempt}"
+    manifest = read(store, one.version)
     folder = version_path("out/", one.version)
-    there = {entry.path.removeprefix(folder).split("/")[0] for entry in store.list(folder)}
-    assert there == {winner, MANIFEST}
+    there = {entry.path.removeprefix(folder) for entry in store.list(folder)}
+    files = [*manifest.tokenizer, *manifest.train, *manifest.validation]
+    assert there == {MANIFEST, *(entry.key for entry in files)}
 
 
 def test_a_version_with_a_missing_shard_is_not_reused(

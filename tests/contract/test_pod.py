@@ -181,6 +181,7 @@ def _await(port: int, path: str, part: bytes) -> bytes:
 
 def _dataset_task() -> DatasetTask:
     return DatasetTask(
+        owner_uid="uid",
         recipe="r",
         attempt=7,
         sources=[],

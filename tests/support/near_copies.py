@@ -4,13 +4,10 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from llmcloud_data.documents import DIGEST, text_digest
-from llmcloud_data.duplicates import exact_duplicates
-from llmcloud_data.near_duplicates import NearDuplicates
-from llmcloud_data.spool import Spool
+from llmcloud.api.dataset import Deduplicate, NearDuplicates, Prepare
+from llmcloud_data.merging import GONE
 from llmcloud_data.words import simple_words
+from tests.support.preparation import as_lines, prepare_lines
 
 WORDS = [f"word{number}" for number in range(20_000)]
 DOCUMENT_WORDS = 200
@@ -56,19 +53,17 @@ def planted(count: int, seed: int) -> Planted:
 
 
 def remove(corpus: Planted, threshold: float, folder: Path) -> Removed:
-    """Run both steps over the texts."""
-    digests = np.array([text_digest(text) for text in corpus.texts], dtype=DIGEST)
-    exact = exact_duplicates(digests)
-    with Spool(folder / "texts") as spool, NearDuplicates(folder, threshold) as near:
-        for text in corpus.texts:
-            spool.append(text)
-            near.add(text)
-        gone = set(np.flatnonzero(near.duplicates(spool.__getitem__, exact)).tolist())
+    """Run both steps over the texts, which lie in three parts."""
+    near = NearDuplicates(similarity_percent=round(threshold * 100))
+    steps = Prepare(deduplicate=Deduplicate(near=near))
+    third = len(corpus.texts) // 3 + 1
+    parts = [corpus.texts[start : start + third] for start in range(0, len(corpus.texts), third)]
+    prepared = prepare_lines([as_lines(part) for part in parts], steps, folder)
+    gone = {number for number, state in enumerate(prepared.states) if state == GONE}
     alike = {n for n, s in corpus.near.items() if s >= threshold + 0.05}
     apart = {m for n, s in corpus.near.items() if s <= threshold - 0.1 for m in (n - 1, n)}
-    copies = set(np.flatnonzero(exact).tolist())
     return Removed(
-        copies=len(copies & corpus.copies) / len(corpus.copies),
+        copies=len(gone & corpus.copies) / len(corpus.copies),
         alike=len(alike & gone) / len(alike),
         apart=len(apart & gone) / len(apart),
     )

@@ -1,151 +1,110 @@
-"""The files of one version: a corpus becomes a tokenizer and shards, uploaded as they fill.
+"""Building a version: read the parts, merge, make the tokenizer, pack, join what is left.
 
-Everything lies below `a<attempt>/` of the version's folder, and nothing names it before its
-manifest is published.
+Every phase is units of work (`work`) whose results depend on the task and the sources alone, so
+any number of workers makes the same shards. What is on its way lies below the folder of the
+work, what is to stay below the version's; nothing names the latter before the manifest.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
-from llmcloud.api.contract import DatasetManifest, DatasetTask, FileEntry, ShardEntry
-from llmcloud.cloud.base import Store
-from llmcloud.cloud.errors import ConfigurationInvalid, SourceEmpty
-from llmcloud.cloud.manifest import files_digest, sha256_of, upload_folder
-from llmcloud_data import shards, tokens
-from llmcloud_data.corpus import Corpus, build_corpus
-from llmcloud_data.examples import Shape, decoded
-from llmcloud_data.progress import (
-    PERCENT_CORPUS,
-    PERCENT_PACKED,
-    PERCENT_READ,
-    PERCENT_TOKENIZER,
-    Percent,
-)
-from llmcloud_data.shards import Shard
-from llmcloud_data.sources import SourceFile, describe
-from llmcloud_data.spool import Spool
+from llmcloud.api.contract import DatasetManifest, DatasetTask
+from llmcloud.cloud.manifest import dataset_version
+from llmcloud_data.examples import Shape
+from llmcloud_data.merging import STATES, merge
+from llmcloud_data.packed import PackedVersion
+from llmcloud_data.progress import PERCENT_MERGED, PERCENT_READ, Percent
+from llmcloud_data.reading import BANDS, TABLE, TEXTS, Texts, read_part
+from llmcloud_data.results import MergeResult, PartResult
+from llmcloud_data.sources import SourceObject, read_sources
+from llmcloud_data.work import Unit, Work
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Build:
-    """One attempt at one version; `folder` is the version's, `scratch` is on disk."""
+    """One worker's share of a version. `parts` are the same for all; `scratch` is on disk."""
 
     task: DatasetTask
-    store: Store
-    folder: str
-    version: str
+    work: Work
+    parts: Sequence[Sequence[SourceObject]]
     scratch: Path
     progress: Percent
 
-    def run(self, files: list[SourceFile]) -> DatasetManifest:
-        """Make and upload the files. Removes `files`. The manifest is not written."""
-        total_bytes = sum(source.entry.bytes for source in files)
-        advance = self.progress.between(PERCENT_READ, PERCENT_CORPUS, total_bytes)
+    def manifest(self) -> DatasetManifest:
+        """Make and upload the files, as far as nobody else has. The manifest is not written."""
+        count = len(self.parts)
+        units = [Unit(f"read-{n:06d}", partial(self._read, n)) for n in range(count)]
+        advance = self.progress.between(0, PERCENT_READ, count)
+        parts = self.work.results(units, PartResult, advance)
+        sources = [source for part in parts for source in part.sources]
+        version = dataset_version(self.task.recipe, sources)
+        log.info("Version %s: %d documents were read", version, sum(p.documents for p in parts))
+        advance = self.progress.between(PERCENT_READ, PERCENT_MERGED, 1)
+        unit = Unit("merge", partial(self._merge, parts))
+        (merged,) = self.work.results([unit], MergeResult, advance)
+        packed = PackedVersion(
+            self.task, self.work, version, parts, merged, self.scratch, self.progress
+        )
+        return packed.manifest()
+
+    def _read(self, number: int) -> PartResult:
+        folder = _emptied(self.scratch / "read")
+        files = read_sources(list(self.parts[number]), folder / "sources", lambda _: None)
         shape = Shape(self.task.type, tuple(self.task.labels))
-        scratch = self.scratch / "corpus"
-        with build_corpus(files, shape, self.task.prepare, scratch, advance) as corpus:
-            if not len(corpus.train):
-                raise SourceEmpty(
-                    f"None of the {len(files)} objects of {describe(self.task.sources)} holds a "
-                    f"{self.task.type} document that is kept ({corpus.rejected}); texts are UTF-8 "
-                    "and not empty."
-                )
-            return self._manifest(files, corpus)
-
-    def _manifest(self, files: list[SourceFile], corpus: Corpus) -> DatasetManifest:
-        task, length = self.task, self.task.sequence_length_tokens
-        tokenizer = self._trained(corpus)
-        prefix = f"{self._attempt}tokenizer/"
-        tokenizer_files = upload_folder(
-            self.store, self.scratch / "tokenizer", self.folder + prefix
-        )
-        total_bytes = corpus.train.bytes + corpus.validation.bytes
-        advance = self.progress.between(PERCENT_TOKENIZER, PERCENT_PACKED, total_bytes)
-        train, train_tokens = self._split("train", tokenizer, corpus.train, advance)
-        validation, validation_tokens = self._split(
-            "validation", tokenizer, corpus.validation, advance
-        )
-        if not train:
-            raise ConfigurationInvalid(
-                f"The texts of {describe(task.sources)} are shorter than one sequence of {length} "
-                "tokens; add texts, or lower spec.sequenceLength."
-            )
-        return DatasetManifest(
-            version=self.version,
-            recipe=task.recipe,
-            attempt=task.attempt,
-            type=task.type,
-            labels=task.labels,
+        counts = read_part(files, shape, self.task.prepare, folder / "part")
+        kept = {
+            name: self.work.keep(file, f"{number:06d}-{name}")
+            for name in (TEXTS, TABLE, BANDS)
+            if (file := folder / "part" / name).exists()
+        }
+        shutil.rmtree(folder)
+        return PartResult(
             sources=[source.entry for source in files],
-            documents=len(corpus.train) + len(corpus.validation),
-            validation_documents=len(corpus.validation),
-            tokens=train_tokens,
-            validation_tokens=validation_tokens,
-            sequence_length_tokens=length,
-            vocabulary_size=tokenizer.get_vocab_size(),
-            end_of_text_id=tokens.end_of_text_id(tokenizer),
-            documents_read=corpus.read,
-            rejected=corpus.rejected,
-            redacted=corpus.redacted,
-            tokenizer_digest=files_digest(tokenizer_files),
-            tokenizer=[_below(prefix, entry) for entry in tokenizer_files],
-            train=train,
-            validation=validation,
+            documents=counts.documents,
+            rejected=counts.rejected,
+            texts=kept[TEXTS],
+            table=kept[TABLE],
+            bands=kept.get(BANDS),
         )
 
-    @property
-    def _attempt(self) -> str:
-        return f"a{self.task.attempt}/"
+    def _merge(self, parts: Sequence[PartResult]) -> MergeResult:
+        folder = _emptied(self.scratch / "merge")
+        places = [folder / f"{number:06d}" for number in range(len(parts))]
+        for part, place in zip(parts, places, strict=True):
+            self.work.fetch(part.table, place / TABLE)
+            if part.bands is not None:
+                self.work.fetch(part.bands, place / BANDS)
 
-    def _trained(self, corpus: Corpus) -> Tokenizer:
-        log.info("Training the tokenizer on %d documents", len(corpus.train))
-        task = self.task
-        tokenizer = tokens.train(task.tokenizer_algorithm, corpus.texts(), task.vocabulary_size)
-        tokens.save(tokenizer, self.scratch / "tokenizer", self.task.sequence_length_tokens)
-        self.progress.set(PERCENT_TOKENIZER)
-        return tokenizer
+        def texts_of(number: int) -> Texts:
+            self.work.fetch(parts[number].texts, places[number] / TEXTS)
+            return Texts(places[number])
 
-    def _split(
-        self, name: str, tokenizer: Tokenizer, lines: Spool, advance: Callable[[int], None]
-    ) -> tuple[list[ShardEntry], int]:
-        """The shards of a split and their tokens; scratch holds one shard at a time."""
-        log.info("Writing %d documents for %s", len(lines), name)
-        type_, length = self.task.type, self.task.sequence_length_tokens
+        opened: dict[int, Texts] = {}
 
-        def texts() -> Iterator[str]:
-            for line in lines:
-                yield decoded(type_, line).text
-                advance(len(line))
+        def text_of(number: int, place: int) -> str:
+            if number not in opened:
+                opened[number] = texts_of(number)
+            return opened[number].text(self.task.type, place)
 
-        stream = tokens.encode(tokenizer, texts())
-        if type_ == "text":
-            written = shards.pack(stream, self.scratch / name, length)
-            count = 0
-        else:
-            # The end of each text is no token of an example.
-            count = sum(map(len, stream)) - len(lines)
-            written = shards.write_lines(lines, self.scratch / name)
-        entries = [self._uploaded(f"{self._attempt}{name}/", shard) for shard in written]
-        return entries, count + sum(entry.sequences for entry in entries) * length
-
-    def _uploaded(self, prefix: str, shard: Shard) -> ShardEntry:
-        entry = ShardEntry(
-            key=prefix + shard.file.name,
-            bytes=shard.file.stat().st_size,
-            sha256=sha256_of(shard.file),
-            sequences=shard.sequences,
-            examples=shard.examples,
+        counts = merge(places, self.task.prepare, text_of, folder)
+        states = self.work.keep(folder / STATES, STATES)
+        shutil.rmtree(folder)
+        return MergeResult(
+            duplicates=counts.duplicates,
+            near_duplicates=counts.near_duplicates,
+            train=counts.train,
+            validation=counts.validation,
+            states=states,
         )
-        self.store.put(self.folder + entry.key, shard.file)
-        shard.file.unlink()
-        return entry
 
 
-def _below(folder: str, entry: FileEntry) -> FileEntry:
-    return entry.model_copy(update={"key": folder + entry.key})
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -25,7 +25,6 @@ DIGEST: Final = np.dtype("S32")
 HASH_RANGE: Final = 1 << 64
 
 Digests = NDArray[np.bytes_]
-Mask = NDArray[np.bool_]
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +60,6 @@ class Rejections:
         self._counts[reason] += 1
         if self._counts[reason] <= LOGGED_REJECTIONS:
             log.info("Left out (%s): %s", reason, document)
-
-    def add_copies(self, reason: Rejection, count: int) -> None:
-        """Documents left out because of others."""
-        if count:
-            self._counts[reason] += count
 
     def counts(self) -> dict[str, int]:
         return dict(sorted(self._counts.items()))
@@ -103,20 +97,27 @@ def text_digest(text: str) -> bytes:
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
-def held_out(digests: Digests, fraction: float) -> Mask:
-    """Which documents are held out, by their `text_digest`.
+def split_limit(digests: Iterable[Digests], fraction: float) -> bytes | None:
+    """Documents whose `document_digest` is below the limit are held out; None: no document is.
 
     A document's fate depends on its own digest alone, so it stays where it was when others come
     or go; copies stay together. Where that held out none (or all) of at least two different
     documents, the lowest digest is held out (or the highest is not).
     """
-    ordered = np.sort(digests)
-    if fraction <= 0 or not len(ordered) or ordered[0] == ordered[-1]:
-        return np.zeros(len(digests), dtype=np.bool_)
-    limit = DIGEST.type(int(fraction * HASH_RANGE).to_bytes(8))
-    below: Mask = digests < limit
-    if not below.any():
-        below = digests == ordered[0]
-    elif below.all():
-        below = digests != ordered[-1]
-    return below
+    limit = int(fraction * HASH_RANGE).to_bytes(8)
+    lowest: list[bytes] = []
+    highest = b""
+    some_below = some_above = False
+    for chunk in digests:
+        if not len(chunk):
+            continue
+        ordered = np.unique(chunk)
+        lowest = sorted({*lowest, *ordered[:2].tolist()})[:2]
+        highest = max(highest, ordered[-1].item())
+        some_below |= ordered[0].item() < limit
+        some_above |= ordered[-1].item() >= limit
+    if fraction <= 0 or len(lowest) < 2:
+        return None
+    if not some_below:
+        return lowest[1]
+    return limit if some_above else highest

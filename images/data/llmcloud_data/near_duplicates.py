@@ -5,21 +5,22 @@ documents", 1997; J. Leskovec, A. Rajaraman and J. Ullman, "Mining of Massive Da
 each is verified by its true similarity, so that nothing is removed by an estimate. Similar
 documents form groups, of each of which the first document stays.
 
-Disk holds `HASHES` / rows x 8 bytes for each document; memory holds 24 bytes for each, at the
-time of one band, and at most `CACHED_DOCUMENTS` documents.
+Disk holds `HASHES` / rows x 8 bytes for each document, and 8 for its group. Memory holds one
+pass of one band and at most `CACHED_DOCUMENTS` documents.
 """
 
-from array import array
+import mmap
+import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmcloud_data.documents import Mask
 from llmcloud_data.words import Hashes, mixed, run_hashes, simple_words, word_hashes
 
 RUN_WORDS: Final = 5
@@ -32,6 +33,8 @@ CACHED_DOCUMENTS: Final = 16
 COMPARED: Final = 8
 """A document is compared with at most so many others of its bucket."""
 REMEMBERED_PAIRS: Final = 1_000_000
+BLOCK_PARENTS: Final = 1 << 20
+COPIED_BYTES: Final = 1024 * 1024
 
 _random = np.random.Generator(np.random.PCG64(0))
 _FACTORS: Final = _random.integers(0, 1 << 32, HASHES, dtype=np.uint32) | np.uint32(1)
@@ -74,28 +77,29 @@ def rows_of_band(similarity: float) -> int:
     return max(sure)
 
 
-class NearDuplicates:
-    """Hears of every document once, in order, then says which are to go."""
+def bands_of(similarity: float) -> int:
+    """Into how many bands a signature is cut."""
+    return HASHES // rows_of_band(similarity)
+
+
+class BandWriter:
+    """Hears of every document of a part once, in order; writes uint64, bands x documents."""
 
     def __init__(self, folder: Path, similarity: float) -> None:
-        self._similarity = similarity
         self._rows = rows_of_band(similarity)
-        self._bands = HASHES // self._rows
-        self._folder = folder
+        self._bands = bands_of(similarity)
         self._buffer: list[np.ndarray] = []
         self._stack = ExitStack()
-        self._files = [
-            self._stack.enter_context((folder / f"band-{band:03d}").open("x+b"))
-            for band in range(self._bands)
-        ]
+        self._paths = [folder / f"band-{band:03d}" for band in range(self._bands)]
+        self._files = [self._stack.enter_context(path.open("x+b")) for path in self._paths]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
-        for band in range(self._bands):
-            (self._folder / f"band-{band:03d}").unlink()
+        for path in self._paths:
+            path.unlink()
 
     def add(self, text: str) -> None:
         rows = signature(shingles(text))[: self._bands * self._rows]
@@ -103,25 +107,66 @@ class NearDuplicates:
         if len(self._buffer) >= BUFFERED_DOCUMENTS:
             self._flush()
 
-    def duplicates(self, text_of: Callable[[int], str], excluded: Mask) -> Mask:
-        """Which documents go, of those that are not `excluded`; an excluded one is none's.
-
-        `text_of` gives the text of a document by its number.
-        """
+    def finish(self, file: Path) -> None:
+        """Write all bands into one file."""
         self._flush()
-        groups = _Groups(len(excluded), text_of, self._similarity)
-        for file in self._files:
-            file.seek(0)
-            hashes = np.fromfile(file, dtype=np.uint64)
-            for bucket in _buckets(hashes, excluded):
-                groups.join(bucket)
-        return groups.not_first()
+        with file.open("wb") as target:
+            for band in self._files:
+                band.seek(0)
+                shutil.copyfileobj(band, target, COPIED_BYTES)
 
     def _flush(self) -> None:
         if self._buffer:
             for file, column in zip(self._files, np.stack(self._buffer, axis=1), strict=True):
                 file.write(column.tobytes())
             self._buffer.clear()
+
+
+def join_bands(
+    files: Sequence[Path],
+    counts: Sequence[int],
+    states: NDArray[np.uint8],
+    text_of: Callable[[int], str],
+    similarity: float,
+    passes: int,
+    folder: Path,
+) -> int:
+    """Set the state of every later member of a group to 0; returns how many.
+
+    `files` are the bands of each part and `counts` its documents. What has state 0 is none's
+    near duplicate. Each pass takes a share of the hashes.
+    """
+    bands = bands_of(similarity)
+    tables = [
+        np.memmap(file, dtype=np.uint64, mode="r", shape=(bands, count)) if count else None
+        for file, count in zip(files, counts, strict=True)
+    ]
+    with _Groups(len(states), text_of, similarity, folder / "groups") as groups:
+        for band in range(bands):
+            for number in range(passes):
+                for bucket in _buckets(*_share(tables, counts, band, states, number, passes)):
+                    groups.join(bucket)
+        return groups.drop_later(states)
+
+
+def _share(
+    tables: Sequence[np.ndarray | None],
+    counts: Sequence[int],
+    band: int,
+    states: NDArray[np.uint8],
+    number: int,
+    passes: int,
+) -> tuple[Hashes, NDArray[np.int64]]:
+    """The hashes of a band in this pass, and whose they are, in the order of the documents."""
+    hashes, places, start = [], [], 0
+    for table, count in zip(tables, counts, strict=True):
+        if table is not None:
+            mine = (table[band] % passes == number) & (states[start : start + count] != 0)
+            here = np.flatnonzero(mine)
+            hashes.append(table[band][here])
+            places.append(start + here)
+        start += count
+    return np.concatenate(hashes), np.concatenate(places)
 
 
 def _band_hashes(bands: np.ndarray) -> Hashes:
@@ -131,25 +176,40 @@ def _band_hashes(bands: np.ndarray) -> Hashes:
     return hashes
 
 
-def _buckets(hashes: Hashes, excluded: Mask) -> Iterator[list[int]]:
+def _buckets(hashes: Hashes, places: NDArray[np.int64]) -> Iterator[list[int]]:
     """Documents that share a hash, each bucket in ascending order."""
+    if not len(hashes):
+        return
     order = np.argsort(hashes, kind="stable")
-    order = order[~excluded[order]]
     ordered = hashes[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     ends = np.append(starts[1:], len(order))
     for bucket in np.flatnonzero(ends - starts > 1):
-        yield order[starts[bucket] : ends[bucket]].tolist()
+        yield places[order[starts[bucket] : ends[bucket]]].tolist()
 
 
 class _Groups:
-    """Disjoint sets of documents, each known by its first."""
+    """Disjoint sets of documents, each known by its first; the parents lie in a file."""
 
-    def __init__(self, count: int, text_of: Callable[[int], str], similarity: float) -> None:
+    def __init__(
+        self, count: int, text_of: Callable[[int], str], similarity: float, file: Path
+    ) -> None:
         self._similarity = similarity
-        self._parents = array("q", range(count))
         self._different: set[tuple[int, int]] = set()
         self._shingles = lru_cache(CACHED_DOCUMENTS)(lambda number: shingles(text_of(number)))
+        with file.open("w+b") as stream:
+            for start in range(0, count, BLOCK_PARENTS):
+                np.arange(start, min(count, start + BLOCK_PARENTS), dtype="<i8").tofile(stream)
+            stream.flush()
+            self._map = mmap.mmap(stream.fileno(), 0)
+        self._parents = memoryview(self._map).cast("q")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._parents.release()
+        self._map.close()
 
     def join(self, bucket: list[int]) -> None:
         recent: deque[int] = deque(maxlen=COMPARED)
@@ -161,10 +221,16 @@ class _Groups:
                     break
             recent.appendleft(document)
 
-    def not_first(self) -> Mask:
-        numbers = np.arange(len(self._parents))
-        later: Mask = np.array(self._parents, dtype=np.int64) != numbers
-        return later
+    def drop_later(self, states: NDArray[np.uint8]) -> int:
+        dropped = 0
+        for start in range(0, len(states), BLOCK_PARENTS):
+            end = min(len(states), start + BLOCK_PARENTS)
+            parents = np.frombuffer(self._map, dtype="<i8", count=end - start, offset=8 * start)
+            later = parents != np.arange(start, end)
+            states[start:end][later] = 0
+            dropped += int(later.sum())
+            del parents
+        return dropped
 
     def _first(self, document: int) -> int:
         while (parent := self._parents[document]) != document:

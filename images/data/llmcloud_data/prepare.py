@@ -1,15 +1,18 @@
-"""One attempt at one version of a dataset: read, split, train the tokenizer, pack, publish.
+"""One worker of one attempt at one version of a dataset.
 
-What is published is decided by the input alone, so any attempt's result is as good as another's:
-whichever manifest is created first is the version, and the others adopt it.
+What is published is decided by the input alone, so any worker's and any attempt's result is as
+good as another's: whichever manifest is created first is the version, and the others adopt it.
 """
 
 import logging
 import os
 import shutil
+from collections.abc import Sequence
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
 
+from llmcloud.api.base import digest
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     DatasetManifest,
@@ -21,49 +24,69 @@ from llmcloud.api.contract import (
 from llmcloud.api.names import Reason
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.errors import DigestMismatch
-from llmcloud.cloud.manifest import (
-    MANIFEST,
-    dataset_version,
-    publish_manifest,
-    read_manifest,
-    version_path,
-)
+from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest, version_path
 from llmcloud.cloud.report import Report
 from llmcloud_data.build import Build
 from llmcloud_data.cleaning import check_languages
-from llmcloud_data.progress import PERCENT_READ, Percent
-from llmcloud_data.sources import SourceFile, list_sources, read_sources
+from llmcloud_data.parts import PART_BYTES, Listing, as_listed, listing_of, parts_of
+from llmcloud_data.progress import Percent
+from llmcloud_data.sources import SourceObject, list_sources
+from llmcloud_data.work import PATIENCE_SECONDS, Published, Work, Worker
 
 ENV_SCRATCH: Final = "LLMCLOUD_SCRATCH"
+ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
+"""Set by Kubernetes in the pods of an Indexed Job."""
 
 log = logging.getLogger(__name__)
 
 
 def prepare(task: DatasetTask, report: Report) -> Outcome:
-    """Prepare with the scratch folder of the environment."""
-    return prepare_in(Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH)) / "dataset", task, report)
+    """Prepare with the scratch folder and as the worker that the environment says."""
+    scratch = Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH)) / "dataset"
+    return prepare_in(scratch, task, report, int(os.environ.get(ENV_INDEX, "0")))
 
 
-def prepare_in(scratch: Path, task: DatasetTask, report: Report) -> Outcome:
+def prepare_in(
+    scratch: Path,
+    task: DatasetTask,
+    report: Report,
+    index: int = 0,
+    *,
+    part_bytes: int = PART_BYTES,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Outcome:
     """Idempotent: a version that is there and whole is reused. `scratch` is emptied first."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     check_languages(task.prepare.clean)
     progress = Percent(report, task.attempt)
     store = open_store(task.output)
-    files = _read(task, scratch / "sources", progress)
-    version = dataset_version(task.recipe, (source.entry for source in files))
-    folder = version_path(task.output_path, version)
-    manifest = read_manifest(store, folder + MANIFEST, DatasetManifest)
+    objects = list_sources(task.sources)
+    manifest = existing(store, task, listing_of(objects))
     reused = manifest is not None
     if manifest is None:
-        mine = Build(task, store, folder, version, scratch, progress).run(files)
-        manifest = publish_manifest(store, folder + MANIFEST, mine)
-        _drop_unless_winner(store, folder, mine, manifest)
+        manifest = _prepared(store, task, objects, scratch, progress, Worker(index, task.workers),
+                             part_bytes, patience_seconds)  # fmt: skip
+    folder = version_path(task.output_path, manifest.version)
     verify(store, folder, manifest)
     progress.set(100)
-    log.info("Version %s has %d tokens, reused: %s", version, manifest.tokens, reused)
+    log.info("Version %s has %d tokens, reused: %s", manifest.version, manifest.tokens, reused)
     return Outcome(succeeded=True, reason=Reason.PREPARED, dataset=result(manifest, reused=reused))
+
+
+def existing(store: Store, task: DatasetTask, listing: Listing) -> DatasetManifest | None:
+    """A version of the same recipe whose sources had the same keys, sizes and etags: its bytes
+    are the same, so nothing is read again."""
+    wanted = {(item.store, item.key, item.bytes, item.etag) for item in listing.objects}
+    for info in store.list(f"{task.output_path}versions/"):
+        if not info.path.endswith(f"/{MANIFEST}"):
+            continue
+        manifest = read_manifest(store, info.path, DatasetManifest)
+        if manifest is None or manifest.recipe != task.recipe:
+            continue
+        if wanted == {(item.store, item.key, item.bytes, item.etag) for item in manifest.sources}:
+            return manifest
+    return None
 
 
 def verify(store: Store, folder: str, manifest: DatasetManifest) -> None:
@@ -93,21 +116,52 @@ def result(manifest: DatasetManifest, *, reused: bool) -> DatasetResult:
     )
 
 
-def _read(task: DatasetTask, folder: Path, progress: Percent) -> list[SourceFile]:
-    objects = list_sources(task.sources)
-    total_bytes = sum(item.info.bytes for item in objects)
-    log.info("Reading %d objects, %d bytes", len(objects), total_bytes)
-    return read_sources(objects, folder, progress.between(0, PERCENT_READ, total_bytes))
+def _prepared(
+    store: Store,
+    task: DatasetTask,
+    objects: Sequence[SourceObject],
+    scratch: Path,
+    progress: Percent,
+    worker: Worker,
+    part_bytes: int,
+    patience_seconds: float,
+) -> DatasetManifest:
+    """The version of what the attempt's first worker listed, made together with the others."""
+    folder = f"{task.output_path}work/{task.owner_uid}/"
+    listing = publish_manifest(store, f"{folder}a{task.attempt}.json", listing_of(objects))
+    identity = digest([task.recipe, listing.digest, part_bytes, installed_version("llmcloud")])
+    work_folder = f"{folder}{identity.removeprefix('sha256:')[:32]}/"
+    if worker.index == 0:
+        keep = (f"a{task.attempt}.json", work_folder.removeprefix(folder))
+        _sweep(store, folder, keep)
+    work = Work(store, work_folder, worker, patience_seconds)
+    parts = parts_of(as_listed(objects, listing), part_bytes)
+    try:
+        work.check()
+        mine = Build(task, work, parts, scratch, progress).manifest()
+    except Published as done:
+        version_folder = version_path(task.output_path, done.version)
+        manifest = read_manifest(store, version_folder + MANIFEST, DatasetManifest)
+        if manifest is None:
+            raise DigestMismatch(
+                f"{store.url(version_folder + MANIFEST)} was removed after it was published; "
+                f"remove {store.url(work_folder)} to prepare it anew."
+            ) from None
+        return manifest
+    version_folder = version_path(task.output_path, mine.version)
+    manifest = publish_manifest(store, version_folder + MANIFEST, mine)
+    if worker.index == 0:
+        work.finish(manifest.version)
+        _sweep(store, version_folder, [MANIFEST, *(e.key for e in _files(manifest))])
+    return manifest
+
+
+def _sweep(store: Store, folder: str, keep: Sequence[str]) -> None:
+    """Remove what lies below `folder` but what begins with one of `keep`, relative to it."""
+    for info in store.list(folder):
+        if not info.path.removeprefix(folder).startswith(tuple(keep)):
+            store.delete(info.path)
 
 
 def _files(manifest: DatasetManifest) -> list[FileEntry]:
     return [*manifest.tokenizer, *manifest.train, *manifest.validation]
-
-
-def _drop_unless_winner(
-    store: Store, folder: str, mine: DatasetManifest, winner: DatasetManifest
-) -> None:
-    """Remove this attempt's files where another attempt's manifest was first."""
-    if winner.attempt != mine.attempt:
-        for entry in _files(mine):
-            store.delete(folder + entry.key)

@@ -6,8 +6,8 @@ from typing import Final
 from llmcloud.api.contract import Progress
 from llmcloud.cloud.report import Report
 
-PERCENT_READ: Final = 30
-PERCENT_CORPUS: Final = 50
+PERCENT_READ: Final = 50
+PERCENT_MERGED: Final = 55
 PERCENT_TOKENIZER: Final = 60
 PERCENT_PACKED: Final = 95
 

@@ -1,7 +1,7 @@
 """Shards: token sequences of one length, packed without gaps, or lines of examples.
 
-Documents of type text follow one another in one stream, which is cut into sequences; the rest at
-the end, less than one sequence, is left out. Same documents, same bytes.
+Documents of type text follow one another in one stream, which is cut into sequences. Same
+documents, same bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmcloud.api.dataset_files import SHARD_BYTES
 
 TOKEN: Final = np.dtype("<u4")
+REST: Final = "rest.bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class _Buffer:
         self.tokens += len(ids)
 
     def take(self, tokens: int) -> NDArray[np.uint32]:
-        joined = np.concatenate(self.parts)
+        joined = np.concatenate([np.empty(0, TOKEN), *self.parts])
         self.parts = [joined[tokens:]]
         self.tokens -= tokens
         return joined[:tokens]
@@ -50,7 +51,8 @@ def pack(
     sequence_length_tokens: int,
     shard_bytes: int = SHARD_BYTES,
 ) -> Iterator[Shard]:
-    """Write `00000.bin`, `00001.bin`, ... of little-endian uint32 below `folder`, each as it fills.
+    """Write `00000.bin`, `00001.bin`, ... of little-endian uint32 below `folder`, each as it fills,
+    and the rest, less than one sequence, to `REST`.
 
     `stream` holds the token ids of all documents, in pieces. A shard has at least one sequence.
     """
@@ -73,6 +75,7 @@ def pack(
             yield write(shard_tokens)
     if rest := buffer.tokens - buffer.tokens % sequence_length_tokens:
         yield write(rest)
+    buffer.take(buffer.tokens).tofile(folder / REST)
 
 
 def write_lines(

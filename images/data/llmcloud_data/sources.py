@@ -95,7 +95,9 @@ def read_sources(
                 f"read with {read_bytes}; it is read again."
             )
         name = item.store.location.name
-        entry = SourceEntry(store=name, key=item.info.path, bytes=read_bytes, sha256=sha256)
+        entry = SourceEntry(
+            store=name, key=item.info.path, bytes=read_bytes, sha256=sha256, etag=item.info.etag
+        )
         return SourceFile(entry, file, item.format, item.members)
 
     folder.mkdir(parents=True, exist_ok=True)

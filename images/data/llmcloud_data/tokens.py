@@ -56,13 +56,23 @@ def encode(tokenizer: Tokenizer, documents: Iterable[str]) -> Iterator[list[int]
     A special token's name in the text is text: nobody can forge an end of text. Batches are
     encoded on all cores.
     """
-    tokenizer.encode_special_tokens = True
     end = [end_of_text_id(tokenizer)]
+    return (end if ids is None else ids for ids in _encoded(tokenizer, documents))
+
+
+def count(tokenizer: Tokenizer, documents: Iterable[str]) -> int:
+    """How many tokens the documents have, without their ends."""
+    return sum(len(ids) for ids in _encoded(tokenizer, documents) if ids is not None)
+
+
+def _encoded(tokenizer: Tokenizer, documents: Iterable[str]) -> Iterator[list[int] | None]:
+    """Token ids of the pieces of all documents, None after each document's last."""
+    tokenizer.encode_special_tokens = True
     for batch in _batches(documents):
         texts = [text for text in batch if text is not None]
         encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
         for text in batch:
-            yield end if text is None else next(encodings).ids
+            yield None if text is None else next(encodings).ids
 
 
 def end_of_text_id(tokenizer: Tokenizer) -> int:

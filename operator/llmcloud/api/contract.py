@@ -92,9 +92,15 @@ class SourceTask(ApiModel):
 
 
 class DatasetTask(ApiModel):
-    """Prepare one version of a dataset below `output_path`."""
+    """Prepare one version of a dataset below `output_path`, together with `workers` - 1 others.
+
+    `recipe` is the digest of all that decides the version but the bytes of the sources. What is
+    on its way lies below `work/<owner_uid>/` of the output path.
+    """
 
     kind: Literal["dataset"] = "dataset"
+    owner_uid: str
+    workers: int = 1
     recipe: str
     attempt: int
     type: DatasetType = "text"

@@ -167,7 +167,11 @@ class Redact(ApiModel):
 
 
 class Prepare(ApiModel):
-    """Steps between reading and tokenizing, in this order."""
+    """Steps between reading and tokenizing.
+
+    Documents are cleaned, then redacted, then compared: copies by their texts before redaction,
+    near copies by those after it.
+    """
 
     clean: Clean | None = Field(
         default=None, description="Normalise and leave out documents; absent: as they are."
@@ -222,7 +226,7 @@ def _fields_of(member: str) -> tuple[str, str]:
 class LLMDatasetSpec(ApiModel):
     """What is read, and how it becomes tokens or examples."""
 
-    mutable: ClassVar[frozenset[str]] = frozenset({"sources", "prepare"})
+    mutable: ClassVar[frozenset[str]] = frozenset({"sources", "prepare", "workers"})
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -274,9 +278,12 @@ class LLMDatasetSpec(ApiModel):
         ge=16,
         le=1048576,
     )
+    workers: int = Field(
+        default=1, description="Pods that prepare a version together.", ge=1, le=256
+    )
     output: Output = Field(description="Where versions are written.")
-    resources: Resources = Field(default=Resources(), description="Of the preparing pod.")
-    pod: PodSettings = Field(default=PodSettings(), description="Additions to the preparing pod.")
+    resources: Resources = Field(default=Resources(), description="Of each preparing pod.")
+    pod: PodSettings = Field(default=PodSettings(), description="Additions to the preparing pods.")
 
 
 class TokenizerStatus(ApiModel):

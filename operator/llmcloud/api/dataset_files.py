@@ -17,12 +17,13 @@ class FileEntry(ApiModel):
 
 
 class SourceEntry(ApiModel):
-    """One source object as it was read."""
+    """One source object as it was read. While its `etag` stays, it need not be read again."""
 
     store: str
     key: str
     bytes: int
     sha256: str
+    etag: str | None = None
 
 
 class ShardEntry(FileEntry):
@@ -51,7 +52,8 @@ class DatasetManifest(ApiModel):
 
     `version` = "sha256:" + SHA-256 of the canonical JSON of the recipe and of the sorted list of
     (source store, key, SHA-256 of bytes). Train shards are shuffled by nobody: the order of the
-    documents is the sorted order of their keys. `labels` are in the order of their numbers, from
+    documents is the sorted order of their keys, but for what is left of each part of the sources
+    when its sequences are full, which comes last. `labels` are in the order of their numbers, from
     0. `tokens` of examples are those of their texts, without a template's.
     """
 

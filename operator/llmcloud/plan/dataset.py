@@ -61,36 +61,47 @@ def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
     if isinstance(spec, str):
         judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
         return Plan(status=_status(world, judgement, _previous(owner)))
-    recipe = digest(
-        {
-            "spec": spec.model_dump(
-                mode="json", by_alias=True, exclude={"resources", "pod"}, exclude_none=True
-            ),
-            "refresh": owner.annotations.get(ANNOTATION_REFRESH, ""),
-        }
-    )
+    trigger = _trigger(owner, spec)
     attempt = decide_attempt(
         world.jobs,
-        recipe,
+        trigger,
         world.now,
         recorded=owner.status.get("attempt", 0),
         image=defaults.data_image,
     )
     if attempt.state is State.START:
-        if owner.status.get("recipe") == recipe:
+        if owner.status.get("recipe") == trigger:
             judgement = _prepared(owner.status.get("version", ""))
             return Plan(
                 deletes=tuple(job.ref for job in attempt.obsolete),
                 status=_status(world, judgement, _previous(owner)),
             )
-        return _plan_start(world, spec, recipe, attempt, defaults)
-    return _plan_follow(world, spec, recipe, attempt)
+        return _plan_start(world, spec, trigger, attempt, defaults)
+    return _plan_follow(world, spec, trigger, attempt)
+
+
+def recipe_of(spec: LLMDatasetSpec) -> str:
+    """Digest of all that decides a version but the bytes of the sources: not where it lies, not
+    who makes it. The same object in another cluster finds what the store holds."""
+    deciding = {"type", "labels", "sources", "prepare", "tokenizer", "sequence_length"}
+    return digest(spec.model_dump(mode="json", by_alias=True, include=deciding, exclude_none=True))
+
+
+def _trigger(owner: Owner, spec: LLMDatasetSpec) -> str:
+    """Digest of what asks for an attempt: another one follows when it changes."""
+    return digest(
+        {
+            "recipe": recipe_of(spec),
+            "output": spec.output.wire(),
+            "refresh": owner.annotations.get(ANNOTATION_REFRESH, ""),
+        }
+    )
 
 
 def _plan_start(
     world: DatasetWorld,
     spec: LLMDatasetSpec,
-    recipe: str,
+    trigger: str,
     attempt: Attempt,
     defaults: PodDefaults,
 ) -> Plan:
@@ -103,7 +114,9 @@ def _plan_start(
             return Plan(status=_status(world, judgement, _previous(owner)))
         stores[name] = access
     task = DatasetTask(
-        recipe=recipe,
+        owner_uid=owner.uid,
+        workers=spec.workers,
+        recipe=recipe_of(spec),
         attempt=attempt.number,
         type=spec.type,
         labels=spec.labels or [],
@@ -140,19 +153,19 @@ def _plan_start(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
     return Plan(
-        applies=(attempt_job(owner, ROLE, attempt, recipe, template),),
+        applies=(attempt_job(owner, ROLE, attempt, trigger, template, workers=spec.workers),),
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, judgement, {**_previous(owner), "attempt": attempt.number}),
     )
 
 
-def _plan_follow(world: DatasetWorld, spec: LLMDatasetSpec, recipe: str, attempt: Attempt) -> Plan:
+def _plan_follow(world: DatasetWorld, spec: LLMDatasetSpec, trigger: str, attempt: Attempt) -> Plan:
     owner = world.owner
     members = {**_previous(owner), "attempt": attempt.number}
     requeue = attempt.wait_seconds
     match attempt.state:
         case State.SUCCEEDED:
-            members |= _result(owner, spec, world, recipe, attempt)
+            members |= _result(owner, spec, world, trigger, attempt)
             judgement = _prepared(members["version"])
         case State.FAILED | State.RETRY:
             assert attempt.problem is not None
@@ -197,7 +210,7 @@ def _in_progress(attempt: Attempt) -> Judgement:
 
 
 def _result(
-    owner: Owner, spec: LLMDatasetSpec, world: DatasetWorld, recipe: str, attempt: Attempt
+    owner: Owner, spec: LLMDatasetSpec, world: DatasetWorld, trigger: str, attempt: Attempt
 ) -> Manifest:
     assert attempt.outcome is not None
     result = attempt.outcome.dataset
@@ -214,7 +227,7 @@ def _result(
         "shards": result.shards,
         "rejected": dict(sorted(result.rejected.items())),
         "redacted": dict(sorted(result.redacted.items())),
-        "recipe": recipe,
+        "recipe": trigger,
     }
 
 

@@ -159,11 +159,12 @@ def obstacle(pods: tuple[PodView, ...], warnings: tuple[str, ...] = ()) -> Probl
 
 
 def outcome_of(job: JobView) -> Outcome | None:
-    """What the job's pod said at its end."""
-    for pod in job.pods:
-        if pod.termination is not None and pod.termination.outcome is not None:
-            return pod.termination.outcome
-    return None
+    """What the job's pods said at their end: the one that failed of its own first, since others
+    are asked to stop because of it."""
+    said = [pod.termination.outcome for pod in job.pods if pod.termination is not None]
+    outcomes = [outcome for outcome in said if outcome is not None]
+    failed = [o for o in outcomes if not o.succeeded and o.reason is not Reason.PREEMPTED]
+    return next(iter([*failed, *(o for o in outcomes if o.succeeded), *outcomes]), None)
 
 
 def cause(job: JobView) -> Problem:

@@ -6,16 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from llmcloud_data.documents import DIGEST, Digests, held_out, text_digest
+from llmcloud_data.documents import DIGEST, Digests, text_digest
+from llmcloud_data.merging import TRAIN, VALIDATION, hold_out
 from llmcloud_data.sources import matches
-from llmcloud_data.spool import Spool
 
 numbers = st.lists(st.integers())
 
 
 def digests_of(values: list[int]) -> Digests:
     return np.array([hashlib.sha256(str(n).encode()).digest() for n in values], dtype=DIGEST)
+
+
+def held_out(digests: Digests, fraction: float) -> NDArray[np.bool_]:
+    states = np.full(len(digests), TRAIN, dtype=np.uint8)
+    hold_out(digests, states, fraction)
+    out: NDArray[np.bool_] = states == VALIDATION
+    return out
 
 
 @given(numbers, st.floats(0, 0.5))
@@ -41,21 +49,6 @@ def test_about_the_fraction_is_held_out_and_stays_so_when_documents_come() -> No
 def test_texts_that_differ_in_white_space_alone_are_one() -> None:
     assert text_digest("a  b\n\tc ") == text_digest("a b c")
     assert text_digest("a b c") != text_digest("a B c")
-
-
-@given(texts=st.lists(st.text(), max_size=20))
-def test_a_spool_gives_back_every_text(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
-) -> None:
-    file = tmp_path_factory.mktemp("spool") / "texts"
-    with Spool(file) as spool:
-        for number, text in enumerate(texts):
-            spool.append(text)
-            assert spool[number // 2] == texts[number // 2]
-        assert list(spool) == texts
-        assert len(spool) == len(texts)
-        assert spool.bytes == sum(len(text.encode()) for text in texts)
-    assert not file.exists()
 
 
 @pytest.mark.parametrize(

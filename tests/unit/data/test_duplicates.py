@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud_data.documents import DIGEST
-from llmcloud_data.duplicates import exact_duplicates
+from llmcloud_data.merging import drop_copies
 from llmcloud_data.near_duplicates import (
     HASHES,
-    NearDuplicates,
+    BandWriter,
     jaccard,
+    join_bands,
     rows_of_band,
     shingles,
     signature,
 )
-from llmcloud_data.spool import Spool
 from llmcloud_data.words import simple_words
 
 WORDS = [f"word{n}" for n in range(20_000)]
@@ -34,14 +34,17 @@ def removed(tmp_path: Path) -> Removed:
     def run(
         texts: list[str], similarity: float, excluded: frozenset[int] = frozenset()
     ) -> list[int]:
-        mask = np.array([number in excluded for number in range(len(texts))], dtype=np.bool_)
-        with Spool(tmp_path / "texts") as spool, NearDuplicates(tmp_path, similarity) as near:
+        states = np.array([number not in excluded for number in range(len(texts))], dtype=np.uint8)
+        with BandWriter(tmp_path, similarity) as writer:
             for text in texts:
-                spool.append(text)
-                near.add(text)
-            gone = np.flatnonzero(near.duplicates(spool.__getitem__, mask)).tolist()
-        assert list(tmp_path.iterdir()) == []
-        return gone
+                writer.add(text)
+            writer.finish(tmp_path / "bands")
+        count = join_bands(
+            [tmp_path / "bands"], [len(texts)], states, texts.__getitem__, similarity, 3, tmp_path
+        )
+        gone = set(np.flatnonzero(states == 0).tolist()) - excluded
+        assert len(gone) == count
+        return sorted(gone)
 
     return run
 
@@ -68,12 +71,14 @@ def similarity(one: str, two: str) -> float:
     return len(runs[0] & runs[1]) / len(runs[0] | runs[1])
 
 
-@given(st.lists(st.integers(0, 3)))
-def test_the_first_of_each_copy_stays(values: list[int]) -> None:
+@given(st.lists(st.integers(0, 3), min_size=1), st.integers(1, 5))
+def test_the_first_of_each_copy_stays(values: list[int], passes: int) -> None:
     digests = np.array([bytes([value]) * 32 for value in values], dtype=DIGEST)
-    copies = exact_duplicates(digests)
-    kept = [value for value, gone in zip(values, copies, strict=True) if not gone]
+    states = np.ones(len(values), dtype=np.uint8)
+    dropped = drop_copies(digests, states, passes)
+    kept = [value for value, state in zip(values, states, strict=True) if state]
     assert kept == list(dict.fromkeys(values))
+    assert dropped == len(values) - len(kept)
 
 
 def test_hashed_similarity_is_the_similarity() -> None:
@@ -143,7 +148,3 @@ def test_what_is_gone_already_stands_for_nobody(removed: Removed) -> None:
     text = " ".join(WORDS[:50])
     assert removed([text, text, text], 0.8, frozenset({1})) == [2]
     assert removed([text, text, text], 0.8, frozenset({0, 1})) == []
-
-
-def test_no_documents(removed: Removed) -> None:
-    assert removed([], 0.8) == []

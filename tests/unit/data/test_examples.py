@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcloud.api.dataset import RECORD_MEMBERS, DatasetType, Fields, Format
@@ -157,6 +157,7 @@ def test_invalid_utf8_within_a_list_costs_its_row_alone(tmp_path: Path) -> None:
     assert found == [(["a"], [0]), Rejection.INVALID_UTF8, (["b"], [1])]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=40).filter(lambda text: "\n" not in text)), st.integers(1, 64))
 def test_shards_hold_all_lines_in_order(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], shard_bytes: int

@@ -57,9 +57,35 @@ def test_a_new_dataset_gets_a_job_with_its_task() -> None:
     task = json.loads(container["env"][0]["value"])
     assert job["metadata"]["name"] == "it-data-a1"
     assert said(planned.status) == ("False", "Starting")
-    assert (task["kind"], task["attempt"], task["recipe"]) == ("dataset", 1, RECIPE)
+    assert (task["kind"], task["attempt"], task["workers"]) == ("dataset", 1, 1)
     assert [source["store"]["name"] for source in task["sources"]] == ["raw"]
     assert (task["output"]["name"], task["outputPath"]) == ("work", "corpus/")
+
+
+def test_workers_are_pods_of_one_indexed_job() -> None:
+    (job,) = plan(spec={"workers": 4}).applies
+    members = ("completionMode", "completions", "parallelism")
+    assert [job["spec"][member] for member in members] == ["Indexed", 4, 4]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert json.loads(container["env"][0]["value"])["workers"] == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"annotations": {ANNOTATION_REFRESH: "today"}}, id="when it is looked at"),
+        pytest.param({"spec": {"workers": 4}}, id="by how many"),
+        pytest.param({"spec": {"output": {"store": {"name": "work"}}}}, id="where it lies"),
+        pytest.param({"name": "other", "uid": "other"}, id="whose it is"),
+    ],
+)
+def test_the_recipe_of_a_version_does_not_depend_on(change: dict[str, Any]) -> None:
+    """So that a version that the store holds already is found and adopted."""
+    recipes = []
+    for planned in (plan(), plan(**change)):
+        (container,) = planned.applies[0]["spec"]["template"]["spec"]["containers"]
+        recipes.append(json.loads(container["env"][0]["value"])["recipe"])
+    assert recipes[0] == recipes[1]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +170,7 @@ def test_another_version_is_prepared_for(change: dict[str, Any]) -> None:
     "change",
     [
         pytest.param({"spec": {"resources": {"cpu": "4"}}}, id="other resources"),
+        pytest.param({"spec": {"workers": 4}}, id="more workers"),
         pytest.param({"spec": {"pod": {"labels": {"team": "a"}}}}, id="labels of pods"),
     ],
 )

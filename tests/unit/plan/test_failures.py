@@ -4,12 +4,14 @@ import pytest
 
 from llmcloud.api.contract import Retry
 from llmcloud.api.names import Reason
-from llmcloud.plan.children import JobView, PodView, pod_view
+from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.failures import cause, obstacle, serving_failure
 from llmcloud.plan.model import Manifest
 from tests.support.worlds import (
     NOW,
+    PREPARED,
     PROVISIONED,
+    end_job,
     ended,
     failed_job,
     make_job,
@@ -28,6 +30,10 @@ DISRUPTION = {"type": "DisruptionTarget", "status": "True", "message": "node is 
 STOPPED = refusal(
     Reason.PREEMPTED, Retry.ENVIRONMENT, "It was asked to stop and saved a checkpoint"
 ).model_dump_json()
+
+
+EMPTY = refusal(Reason.SOURCE_EMPTY, Retry.USER, "Nothing matches").model_dump_json()
+DONE = PREPARED.model_dump_json()
 
 
 def evicted(message: str, **status: object) -> JobView:
@@ -166,6 +172,35 @@ def test_why_a_job_ended_without_success(
     problem = cause(job)
     assert (problem.reason, problem.retry) == (reason, retry)
     assert words in problem.message
+
+
+def job_of(*statuses: Manifest) -> JobView:
+    """A Job that failed, with a pod for each worker."""
+    raw = raw_job()
+    end_job(raw, NOW, succeeded=False)
+    return job_view(raw, [make_pod(raw, "Failed", **status) for status in statuses])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reason"),
+    [
+        pytest.param(
+            [ended(143, "Error", STOPPED), ended(1, "Error", EMPTY), ended(0, "", DONE)],
+            Reason.SOURCE_EMPTY, id="the one that failed of its own, not who was stopped for it",
+        ),
+        pytest.param(
+            [ended(0, "", DONE), ended(143, "Error", STOPPED), ended(137, "OOMKilled")],
+            Reason.OUT_OF_MEMORY, id="what the cluster saw, if no other says why",
+        ),
+        pytest.param(
+            [ended(0, "", DONE), ended(143, "Error", STOPPED)], Reason.PREEMPTED,
+            id="one that was stopped, whatever others did",
+        ),
+    ],
+)  # fmt: skip
+def test_of_several_workers_the_cause_is_told(statuses: list[Manifest], reason: Reason) -> None:
+    assert cause(job_of(*statuses)).reason is reason
+    assert cause(job_of(*reversed(statuses))).reason is reason
 
 
 def test_braces_in_the_clusters_words_are_only_words() -> None:

@@ -14,8 +14,11 @@ def attempt_job(
     recipe: str,
     template: Manifest,
     annotations: dict[str, str] | None = None,
+    *,
+    workers: int = 1,
 ) -> Manifest:
-    """`<owner>-<role>-a<number>`: one pod, no retries of its own; the operator makes attempts."""
+    """`<owner>-<role>-a<number>`: a pod for each worker, which knows its index; no retries of its
+    own, the operator makes attempts."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -34,8 +37,8 @@ def attempt_job(
         },
         "spec": {
             "backoffLimit": 0,
-            "completions": 1,
-            "parallelism": 1,
+            "completions": workers,
+            "parallelism": workers,
             "completionMode": "Indexed",
             "podReplacementPolicy": "Failed",
             "template": template,

@@ -1,0 +1,186 @@
+"""Work that several workers share through the store alone.
+
+A unit of work has a name and gives the same result whoever does it. Its result becomes visible
+by one conditional write, after the files that it names, and what is there is never done again,
+by whatever worker or attempt. So nobody hands out work, nobody waits for a worker that is gone,
+and one worker alone comes to the end as well: it is only later there.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from llmcloud.api.base import ApiModel
+from llmcloud.api.contract import FileEntry
+from llmcloud.cloud.base import Store
+from llmcloud.cloud.errors import AlreadyExists, DigestMismatch, ObjectNotFound
+from llmcloud.cloud.manifest import read_manifest, sha256_of
+from llmcloud.cloud.parallel import in_parallel
+
+PATIENCE_SECONDS: Final = 30.0
+"""Units of others are done too if for so long none of them came."""
+LOOK_SECONDS: Final = 2.0
+DIGEST_CHARACTERS: Final = 16
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result", bound=ApiModel)
+
+
+class Published(Exception):
+    """Another worker has finished everything; `version` is there."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which of how many workers this is, from 0."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit of work: its name among the results, and what does it."""
+
+    name: str
+    make: Callable[[], ApiModel]
+
+
+class _Mark(ApiModel):
+    """What is left when everything is published."""
+
+    version: str
+
+
+class Work:
+    """The work below `folder` of a store, as one worker sees it."""
+
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        worker: Worker,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._worker = worker
+        self._patience_seconds = patience_seconds
+
+    def results(
+        self, units: Sequence[Unit], shape: type[Result], advance: Callable[[int], None]
+    ) -> list[Result]:
+        """The results of all units in order, when all are there; `advance` hears of each.
+
+        Raises Published if there is nothing left to do.
+        """
+        index, count = self._worker.index, self._worker.count
+        mine = list(units[index::count])
+        others = [unit for place, unit in enumerate(units) if place % count != index]
+        turn = len(others) * index // count
+        waiting = {unit.name: unit for unit in [*mine, *others[turn:], *others[:turn]]}
+        own = {unit.name for unit in mine}
+        patience_ends = time.monotonic() + self._patience_seconds
+        while True:
+            there = self._there() & waiting.keys()
+            for name in there:
+                del waiting[name]
+                advance(1)
+            if not waiting:
+                break
+            if there - own:
+                patience_ends = time.monotonic() + self._patience_seconds
+            unit = next(iter(waiting.values()))
+            if unit.name in own or time.monotonic() >= patience_ends:
+                self._make(unit)
+            else:
+                time.sleep(min(LOOK_SECONDS, self._patience_seconds))
+        return list(in_parallel(lambda unit: self._result(unit, shape), units))
+
+    def upload(self, file: Path, path: str) -> FileEntry:
+        """Write a file to `path`, whose name gets the beginning of its digest, so that nobody's
+        bytes replace others. The entry's key is the whole path."""
+        sha256 = sha256_of(file)
+        folder, slash, name = path.rpartition("/")
+        stem, dot, suffix = name.partition(".")
+        key = f"{folder}{slash}{stem}-{sha256[:DIGEST_CHARACTERS]}{dot}{suffix}"
+        self.put(key, file)
+        return FileEntry(key=key, bytes=file.stat().st_size, sha256=sha256)
+
+    def put(self, path: str, file: Path) -> None:
+        """Write a file whose path tells its bytes."""
+        self._store.put(path, file)
+
+    def keep(self, file: Path, name: str) -> FileEntry:
+        """`upload` below the folder of the work."""
+        return self.upload(file, f"{self._folder}files/{name}")
+
+    def fetch(self, entry: FileEntry, file: Path) -> Path:
+        """Lay down what `upload` wrote, its digest checked. Raises Published if it is gone
+        because there is nothing left to do."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            found = self._store.get_file(entry.key, file)
+        except ObjectNotFound:
+            self.check()
+            raise
+        if found != entry.sha256:
+            raise DigestMismatch(
+                f"{self._store.url(entry.key)} is corrupt: its SHA-256 is {found} and not "
+                f"{entry.sha256}; remove {self._store.url(self._folder)}."
+            )
+        return file
+
+    def finish(self, version: str) -> None:
+        """Say that `version` is published, and remove all else. Results go before files."""
+        self._put(f"{self._folder}published.json", _Mark(version=version))
+        for folder in ("results/", "files/"):
+            paths = [info.path for info in self._store.list(self._folder + folder)]
+            for _ in in_parallel(self._store.delete, paths):
+                pass
+
+    def check(self) -> None:
+        """Raises Published if everything is finished."""
+        mark = read_manifest(self._store, f"{self._folder}published.json", _Mark)
+        if mark is not None:
+            raise Published(mark.version)
+
+    def _there(self) -> set[str]:
+        folder = f"{self._folder}results/"
+        names = {
+            info.path.removeprefix(folder).removesuffix(".json")
+            for info in self._store.list(folder)
+        }
+        if not names:
+            self.check()
+        return names
+
+    def _make(self, unit: Unit) -> None:
+        self.check()
+        log.info("Worker %d does %s", self._worker.index, unit.name)
+        self._put(f"{self._folder}results/{unit.name}.json", unit.make())
+
+    def _result(self, unit: Unit, shape: type[Result]) -> Result:
+        path = f"{self._folder}results/{unit.name}.json"
+        found = read_manifest(self._store, path, shape)
+        if found is None:
+            self.check()
+            raise DigestMismatch(
+                f"{self._store.url(path)} was removed while it was needed; another attempt makes "
+                "it anew."
+            )
+        return found
+
+    def _put(self, path: str, result: ApiModel) -> None:
+        body = result.model_dump_json(by_alias=True, exclude_none=True).encode()
+        try:
+            self._store.put(path, body, if_absent=True)
+        except AlreadyExists:
+            log.info("%s was there first", path)

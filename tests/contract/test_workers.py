@@ -1,0 +1,190 @@
+"""Workers share a version through the store alone: however many, whenever one is killed.
+
+`--soak` kills at more points.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from llmcloud.api.contract import (
+    DatasetManifest,
+    DatasetResult,
+    DatasetTask,
+    Outcome,
+    Progress,
+    SourceTask,
+    StoreLocation,
+)
+from llmcloud.api.dataset import Clean, Deduplicate, NearDuplicates, Prepare, Redact, Split
+from llmcloud.cloud.base import Store
+from llmcloud.cloud.manifest import MANIFEST, version_path
+from llmcloud.cloud.report import Report
+from llmcloud_data.prepare import prepare_in
+from tests.contract.proxy import proxied
+from tests.contract.servers import CHECKING, Server
+
+PART_BYTES = 12_000
+OBJECTS = 12
+WORKERS = 4
+KILLS, SOAK_KILLS = 3, 60
+SEED = 2026
+STEPS = Prepare(
+    clean=Clean(),
+    deduplicate=Deduplicate(near=NearDuplicates()),
+    redact=Redact(entities=["email"]),
+    split=Split(validation_fraction=0.1),
+)
+PROCESS = f"""
+import pathlib, sys
+from llmcloud.api.contract import DatasetTask, Progress
+from llmcloud.cloud.report import Report
+from llmcloud_data.prepare import prepare_in
+task = DatasetTask.model_validate_json(sys.argv[1])
+report = Report(Progress(attempt=task.attempt), 0)
+folder, index = pathlib.Path(sys.argv[2]), int(sys.argv[3])
+prepare_in(folder, task, report, index, part_bytes={PART_BYTES}, patience_seconds=0)
+"""
+
+
+@pytest.fixture(params=CHECKING)
+def server(request: pytest.FixtureRequest, running: Callable[[str], Server]) -> Server:
+    """One of each provider."""
+    return running(request.param)
+
+
+def write_sources(store: Store) -> None:
+    """Texts of which some come again, whole or nearly so, in other objects."""
+    dice = random.Random(SEED)
+    words = [f"word{number}" for number in range(500)]
+    texts = [" ".join(dice.choices(words, k=60)) for _ in range(20 * OBJECTS)]
+    for place in range(7, len(texts), 40):
+        texts[place] = texts[place - 7] + f" and write to user{place}@acme.com"
+        texts[place - 1] = texts[(place * 31) % len(texts)]
+    for number in range(OBJECTS):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in texts[number::OBJECTS])
+        store.put(f"raw/{number:02d}.jsonl", lines.encode())
+
+
+def task_of(location: StoreLocation, output_path: str, attempt: int, workers: int) -> DatasetTask:
+    source = SourceTask(store=location, path="raw/", format="jsonl", include=["*"])
+    return DatasetTask(
+        owner_uid="uid", workers=workers, recipe="sha256:" + "3" * 64, attempt=attempt,
+        sources=[source], prepare=STEPS, tokenizer_algorithm="bpe", vocabulary_size=600,
+        sequence_length_tokens=64, output=location, output_path=output_path,
+    )  # fmt: skip
+
+
+def run(task: DatasetTask, folder: Path, index: int, patience_seconds: float = 0) -> Outcome:
+    report = Report(Progress(attempt=task.attempt), port=0)
+    try:
+        return prepare_in(
+            folder / f"{task.output_path}{task.attempt}-{index}", task, report, index,
+            part_bytes=PART_BYTES, patience_seconds=patience_seconds,
+        )  # fmt: skip
+    finally:
+        report.close()
+
+
+def manifest_of(store: Store, outcome: Outcome, output_path: str) -> DatasetManifest:
+    assert isinstance(outcome.dataset, DatasetResult), outcome
+    path = version_path(output_path, outcome.dataset.version) + MANIFEST
+    return DatasetManifest.model_validate_json(store.get(path))
+
+
+def what_remains(store: Store, output_path: str, manifest: DatasetManifest) -> set[str]:
+    """What lies below the output path and belongs to no version; marks of a few bytes not."""
+    files = [*manifest.tokenizer, *manifest.train, *manifest.validation]
+    folder = version_path(output_path, manifest.version)
+    known = {folder + MANIFEST, *(folder + file.key for file in files)}
+    there = {entry.path for entry in store.list(output_path)} - known
+    return {path for path in there if not path.endswith(("/published.json", "/uid/a1.json"))}
+
+
+def test_one_worker_and_four_make_the_same_shards(
+    store: Store, location: StoreLocation, tmp_path: Path
+) -> None:
+    write_sources(store)
+    alone = run(task_of(location, "one/", 1, 1), tmp_path, 0)
+    together = task_of(location, "four/", 1, WORKERS)
+    with ThreadPoolExecutor(WORKERS) as executor:
+        outcomes = list(
+            executor.map(lambda index: run(together, tmp_path, index, 600), range(WORKERS))
+        )
+    first = manifest_of(store, alone, "one/")
+    assert len({entry.key.split("-")[0] for entry in first.train}) > 2
+    assert first.rejected["duplicate"] > 2
+    assert first.rejected["nearDuplicate"] > 2
+    for outcome in outcomes:
+        assert outcome.dataset == alone.dataset
+        assert manifest_of(store, outcome, "four/") == first
+    assert what_remains(store, "four/", first) == set()
+
+
+def test_one_of_four_workers_ends_without_the_others(
+    store: Store, location: StoreLocation, tmp_path: Path
+) -> None:
+    """The others' pods may wait for a node; when they come, there is nothing left to do."""
+    write_sources(store)
+    task = task_of(location, "out/", 1, WORKERS)
+    outcome = run(task, tmp_path, 2)
+    before = list(store.list("out/versions/"))
+    late = run(task, tmp_path, 0)
+    assert late.dataset is not None
+    assert outcome.dataset is not None
+    assert late.dataset.version == outcome.dataset.version
+    assert late.dataset.reused
+    assert list(store.list("out/versions/")) == before
+
+
+def test_wherever_a_worker_is_killed_the_next_goes_on_and_nothing_is_half_visible(
+    store: Store, location: StoreLocation, tmp_path: Path, soak: bool
+) -> None:
+    write_sources(store)
+    reference = manifest_of(store, run(task_of(location, "ref/", 1, 1), tmp_path, 0), "ref/")
+    writes = kill_after(location, "all/", 10**9, tmp_path)
+    dice = random.Random(f"{SEED} {location.provider}")
+    points = dice.sample(range(1, writes + 1), min(writes, SOAK_KILLS if soak else KILLS))
+    for point in points:
+        output_path = f"killed-{point}/"
+        kill_after(location, output_path, point, tmp_path)
+        visible = [e.path for e in store.list(f"{output_path}versions/") if MANIFEST in e.path]
+        outcome = run(task_of(location, output_path, 1, 1), tmp_path, 0)
+        assert outcome.dataset is not None
+        assert outcome.dataset.reused is bool(visible)
+        assert manifest_of(store, outcome, output_path) == reference, point
+        if not visible:
+            assert what_remains(store, output_path, reference) == set()
+
+
+def kill_after(location: StoreLocation, output_path: str, writes: int, folder: Path) -> int:
+    """Run a worker as a process that is killed when it makes so many writes; how many it made."""
+    made = 0
+    assert location.endpoint_url
+    with proxied(location.endpoint_url, location.provider) as proxy:
+        task = task_of(location, output_path, 1, 1)
+        behind = location.model_copy(update={"endpoint_url": proxy.url})
+        wire = task.model_copy(update={"output": behind}).model_dump_json(by_alias=True)
+        command = [sys.executable, "-c", PROCESS, wire, str(folder / f"p-{writes}"), "0"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(command, env=environment) as process:
+
+            def judge(request: object) -> None:
+                nonlocal made
+                if getattr(request, "method", "") in ("PUT", "POST"):
+                    made += 1
+                    if made == writes:
+                        process.send_signal(signal.SIGKILL)
+
+            proxy.judge = judge
+            code = process.wait()
+    assert code == (0 if made < writes else -signal.SIGKILL)
+    return made
