@@ -190,11 +190,14 @@ class Pool:
                     return connection
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, connection = await loop.create_connection(
-                    lambda: EngineConnection(loop), self._host, self._port
-                )
+                return await self._connect(loop)
         except OSError as error:  # TimeoutError is one
             raise EngineUnreachable(str(error) or "connecting timed out") from None
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> EngineConnection:
+        _, connection = await loop.create_connection(
+            lambda: EngineConnection(loop), self._host, self._port
+        )
         return connection
 
     def give_back(self, connection: EngineConnection) -> None:
