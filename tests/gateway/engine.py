@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-Fault = Literal["reset", "half", "garbage", "refusal"]
+Fault = Literal["reset", "half", "garbage", "refusal", "failure"]
 
 
 @dataclass
@@ -102,6 +102,9 @@ class Engine:
             return False
         if self.fault == "refusal":
             self._whole(writer, 422, {"detail": "no such field"})
+            return True
+        if self.fault == "failure":
+            self._whole(writer, 500, {"detail": "out of memory"})
             return True
         if wanted.get("stream"):
             return await self._stream(wanted, writer)

@@ -5,6 +5,7 @@ deployment's series end with the deployment.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Protocol
 
@@ -45,7 +46,9 @@ class Histogram:
 class RouteStats:
     """Counters of one route since the gateway started."""
 
-    __slots__ = ("arrivals", "codes", "duration", "first_byte", "input_tokens", "output_tokens")
+    __slots__ = (
+        "arrivals", "codes", "duration", "first_byte", "input_tokens", "output_tokens", "spilled",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.arrivals = 0
@@ -54,6 +57,7 @@ class RouteStats:
         self.duration = Histogram()
         self.input_tokens = 0
         self.output_tokens = 0
+        self.spilled: Counter[str] = Counter()
 
     def ended(self, code: int, seconds: float) -> None:
         """A request was answered. `code` is 499 where its client left first (nginx's number)."""
@@ -106,6 +110,11 @@ class _GatewayCollector(Collector):
             "Tokens by the engines' own usage, or by stream events where they give none.",
             labels=[*which, "kind"],
         )
+        spilled = CounterMetricFamily(
+            "llmcloud_gateway_spilled",
+            "Requests that went to the fallback, by what the replicas could not do.",
+            labels=[*which, "reason"],
+        )
         in_flight = GaugeMetricFamily(
             "llmcloud_gateway_in_flight", "Requests on a replica.", labels=which
         )
@@ -129,11 +138,13 @@ class _GatewayCollector(Collector):
                 requests.add_metric([*labels, str(code)], number)
             tokens.add_metric([*labels, "input"], stats.input_tokens)
             tokens.add_metric([*labels, "output"], stats.output_tokens)
+            for reason, number in sorted(stats.spilled.items()):
+                spilled.add_metric([*labels, reason], number)
             in_flight.add_metric(labels, live.in_flight)
             waiting.add_metric(labels, live.waiting)
             stats.first_byte.add_to(first_byte, labels)
             stats.duration.add_to(duration, labels)
-        yield from (requests, tokens, in_flight, waiting, first_byte, duration)
+        yield from (requests, tokens, spilled, in_flight, waiting, first_byte, duration)
         yield from self._of_the_server()
 
     def _of_the_server(self) -> Iterator[Metric]:

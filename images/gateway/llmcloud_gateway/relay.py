@@ -72,7 +72,8 @@ class _Answer:
     def on_head(
         self, status: int, headers: list[tuple[bytes, bytes]], length_bytes: int | None
     ) -> None:
-        self._request.forget_body()
+        if status < 500:  # else another engine may be asked
+            self._request.forget_body()
         self.status = status
         self._headers = [header for header in headers if header[0] not in _NOT_RELAYED]
         if status >= 400:
@@ -148,7 +149,23 @@ class Call:
     usage: Usage = field(default_factory=Usage)
 
     async def forward(self) -> int:
-        """Answers the request and returns the status. GatewayError if no engine could.
+        """Answers the request and returns the status. GatewayError if nobody could."""
+        try:
+            return await self._forward()
+        except GatewayError as error:
+            fallback = self.live.fallback_for(error.reason)
+            if fallback is None:
+                raise
+            self.live.stats.spilled[error.reason] += 1
+            model, self.live = self.live.route.model, fallback
+            try:
+                return await self._forward()
+            except GatewayError as failure:
+                log.warning("The fallback of %r failed: %s", model, failure)
+                raise error from failure
+
+    async def _forward(self) -> int:
+        """GatewayError if no engine could.
 
         A replica that cannot be connected to costs nothing and is tried again until the hold
         deadline; one that took the request and answered nothing counts as a retry.
@@ -197,6 +214,10 @@ class Call:
                 replica.pool.give_back(connection)
             else:
                 connection.drop()
+        if answer.status >= 500 and self.live.fallback_for("EngineFailed"):
+            raise GatewayError(
+                502, "EngineFailed", f"An engine of {self.live.route.model!r} failed. Try again."
+            )
         answer.end()
         return answer.status
 

@@ -18,6 +18,14 @@ from llmcloud_gateway.metrics import RouteStats
 from llmcloud_gateway.upstream import Pool
 
 Clock = Callable[[], float]
+FALLBACK_IN_FLIGHT = 1024
+"""Per egress pod; what the provider bears is its own to say."""
+_CAUSES = {
+    "QueueFull": "overload",
+    "HoldDeadlineExceeded": "overload",
+    "EngineUnreachable": "failure",
+    "EngineFailed": "failure",
+}
 _turns = count()
 
 
@@ -42,6 +50,8 @@ class LiveRoute:
         self.route = route
         self.stats = RouteStats()
         self.in_flight = 0
+        self.fallback: LiveRoute | None = None
+        """What answers where the replicas cannot: the endpoints of another model."""
         self._completions = 0
         self._ends_less_starts = 0.0
         self._limits = limits
@@ -109,6 +119,13 @@ class LiveRoute:
         self._ends_less_starts += self._last_active
         self.serve_waiting()
 
+    def fallback_for(self, reason: str) -> "LiveRoute | None":
+        """What answers instead, where the replicas failed a request for that reason."""
+        cause = _CAUSES.get(reason)
+        if cause == "overload" and all(one.ejections for one in self._replicas.values()):
+            cause = "failure" if self._replicas else "coldStart"
+        return self.fallback if cause in self.route.fallback_when else None
+
     def eject(self, replica: Replica) -> None:
         """Gives `replica` no requests until `readmit` has been called as often."""
         replica.ejections += 1
@@ -174,13 +191,35 @@ class LiveRoute:
             endpoint: replica or Replica(endpoint, self._limits)
             for endpoint, replica in kept.items()
         }
+        self._update_fallback()
         self.serve_waiting()
+
+    def _update_fallback(self) -> None:
+        route = self.route
+        if not route.fallback_when:
+            if self.fallback is not None:
+                self.fallback.remove()
+            self.fallback = None
+            return
+        instead = {
+            "endpoints": route.fallback_endpoints,
+            "fallback_when": [],
+            "in_flight_per_replica": FALLBACK_IN_FLIGHT,
+            "hold_max_requests": 0,
+        }
+        spill = route.model_copy(update=instead)
+        if self.fallback is None:
+            self.fallback = LiveRoute(spill, self._limits, self._clock)
+            self.fallback.stats = self.stats
+        self.fallback.update(spill)
 
     def remove(self) -> None:
         """The deployment is gone: what is in flight ends, who waits hears it."""
         for replica in self._replicas.values():
             replica.pool.close()
         self._replicas = {}
+        if self.fallback is not None:
+            self.fallback.remove()
         for future in self._waiting:
             if not future.done():
                 future.set_exception(model_not_found(self.route.model, self.route.namespace))

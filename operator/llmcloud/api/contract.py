@@ -19,6 +19,7 @@ from llmcloud.api.dataset_files import FileEntry as FileEntry
 from llmcloud.api.dataset_files import ShardEntry as ShardEntry
 from llmcloud.api.dataset_files import SourceEntry as SourceEntry
 from llmcloud.api.leases import KeySample
+from llmcloud.api.external import Spill
 from llmcloud.api.location import StoreLocation as StoreLocation
 from llmcloud.api.names import Reason
 from llmcloud.api.prompt import Prompt
@@ -333,6 +334,8 @@ class Route(ApiModel):
     in_flight_per_replica: int
     hold_max_requests: int
     hold_deadline_seconds: int
+    fallback_endpoints: list[str] = []  # of the egress pods that answer instead
+    fallback_when: list[Spill] = []
     created: int  # Unix seconds, for /v1/models
     adapters: list[str] = []  # NAME, served as "model:NAME", which the engine answers to as well
     prompts: list[Prompt] = []  # served as "model/NAME"
