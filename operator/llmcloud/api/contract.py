@@ -18,8 +18,8 @@ from llmcloud.api.dataset_files import DatasetManifest as DatasetManifest
 from llmcloud.api.dataset_files import FileEntry as FileEntry
 from llmcloud.api.dataset_files import ShardEntry as ShardEntry
 from llmcloud.api.dataset_files import SourceEntry as SourceEntry
-from llmcloud.api.leases import KeySample
 from llmcloud.api.external import Spill
+from llmcloud.api.leases import KeySample
 from llmcloud.api.location import StoreLocation as StoreLocation
 from llmcloud.api.names import Reason
 from llmcloud.api.prompt import Prompt
