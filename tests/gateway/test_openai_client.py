@@ -63,7 +63,7 @@ async def test_the_client_understands_the_gateways_errors(
         create = client.chat.completions.create
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             await create(model="nothing", messages=[])
-        with pytest.raises(openai.AuthenticationError, match=r"spec\.access\.anonymous"):
+        with pytest.raises(openai.AuthenticationError, match="No such key is known"):
             await create(model="closed", messages=[])
         with pytest.raises(openai.InternalServerError, match="No replica of 'cold'"):
             await create(model="cold", messages=[])
