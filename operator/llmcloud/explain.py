@@ -16,7 +16,8 @@ from llmcloud.api.names import API_VERSION, Condition, Kind
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
-from llmcloud.plan.deployment import DeploymentWorld, plan_deployment
+from llmcloud.plan.deployment import plan_deployment
+from llmcloud.plan.deployment_world import DeploymentWorld
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
 from llmcloud.plan.training import TrainingWorld, plan_training
@@ -28,6 +29,8 @@ DEFAULTS: Final = PodDefaults(
     runtime_image="llmcloud/runtime:VERSION",
     version="VERSION",
     gateway_url="http://GATEWAY",
+    gateway_image="llmcloud/gateway:VERSION",
+    namespace="llmcloud-system",
 )
 _DIGEST: Final = "sha256:" + "0" * 64
 

@@ -28,7 +28,7 @@ CHILDREN: Final = (
     ("", "v1", "pods"),
     ("apps", "v1", "deployments"),
 )
-_ROUTED: Final = frozenset({"engine"})
+_ROUTED: Final = frozenset({"engine", "egress"})
 CHILD_SECONDS: Final = 0.5
 """A new child makes several events at once: they are one look, after those at new objects."""
 _APPLIED_VERSIONS: Final = 4096

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Images(_Settings):
     operator: str
     data: str
     runtime: str
+    gateway: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: list[str] = []
 
@@ -43,6 +45,9 @@ class Settings(_Settings):
     platform: str = Field(default="", description="The cluster's; empty: told by its nodes.")
     platforms: dict[str, Platform] = {}
     accelerators: dict[str, Accelerator] = {}
+    allowed_networks: list[IPv4Network | IPv6Network] = Field(
+        default=[], description="What egress pods may reach besides the public internet."
+    )
     workers: int = Field(default=32, ge=1, le=64)
     resync_seconds: int = Field(default=600, ge=10)
     store_check_seconds: int = Field(default=3600, ge=30)
@@ -67,6 +72,9 @@ class Settings(_Settings):
                 platforms=self.platforms,
                 accelerators=self.accelerators,
             ),
+            gateway_image=self.images.gateway,
+            namespace=self.namespace,
+            allowed_networks=tuple(str(network) for network in self.allowed_networks),
         )
 
 

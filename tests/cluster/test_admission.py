@@ -28,6 +28,11 @@ APPLICATION = {
     "tenantId": "11111111-1111-1111-1111-111111111111",
     "clientId": "22222222-2222-2222-2222-222222222222",
 }
+EXTERNAL = {
+    "provider": "openai",
+    "model": "gpt",
+    "apiKeySecretRef": {"name": "keys", "key": "openai"},
+}
 
 REFUSED: list[tuple[str, str, Any, str]] = [
     ("store", "provider", "ftp", "spec.provider"),
@@ -80,6 +85,23 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("deployment", "servedModelName", "No Spaces", "spec.servedModelName"),
     ("deployment", "hold.deadlineSeconds", 0, "deadlineSeconds"),
     ("deployment", "prompts", [{"name": "s", "user": "Say: "}], "add {input}"),
+    ("deployment", "model", None, "set exactly one of model, external"),
+    ("deployment", "external", EXTERNAL, "set exactly one of model, external"),
+    ("deployment", "fallback", {"external": {**EXTERNAL, "url": "http://a"}}, "external.url"),
+    ("deployment", "fallback", {"external": {**EXTERNAL, "apiVersion": "1"}}, "apiVersion belongs"),
+    ("deployment", "fallback", {"external": EXTERNAL, "when": ["never"]}, "fallback.when"),
+    (
+        "deployment", "fallback", {"external": {"provider": "openai", "model": "m"}},
+        "this provider needs apiKeySecretRef",
+    ),
+    (
+        "deployment", "fallback", {"external": {**EXTERNAL, "provider": "vertex-ai"}},
+        "project and location belong to vertex-ai",
+    ),
+    (
+        "deployment", "fallback", {"external": {"provider": "compatible", "model": "m"}},
+        "this provider needs url",
+    ),
     ("key", "sha256", "5" * 63, "spec.sha256"),
     ("key", "sha256", None, "spec.sha256"),
     ("key", "deployments", {}, "set exactly one of names, selector"),
@@ -189,6 +211,7 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("training", "suspend", True),
     ("training", "checkpoint", {"everySteps": 7}),
     ("deployment", "scaling", {"mode": "External"}),
+    ("deployment", "fallback", {"external": EXTERNAL, "when": ["failure"]}),
     ("deployment", "model", {"store": {"name": "work", "path": "model/"}}),
     ("deployment", "prompts", [{"name": "s", "user": "Say: {input}"}]),
     ("key", "disabled", True),

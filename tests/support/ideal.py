@@ -22,7 +22,8 @@ from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.autoscaling import ScalingView
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.dataset import DatasetWorld, plan_dataset
-from llmcloud.plan.deployment import DeploymentWorld, engine_view, plan_deployment
+from llmcloud.plan.deployment import plan_deployment
+from llmcloud.plan.deployment_world import DeploymentWorld, engine_view
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, from_timestamp, owner_from
 from llmcloud.plan.model import timestamp as written
@@ -130,14 +131,18 @@ class IdealCluster:
 
     def _deployment(self, owner: Owner, pods: list[PodView], now: datetime) -> DeploymentWorld:
         engine = self.children.get(("Deployment", f"{owner.name}-engine"))
+        egress = self.children.get(("Deployment", f"{owner.name}-egress"))
         return DeploymentWorld(
             owner,
             self._reference(Kind.TRAINING_JOB, "train"),
             self._reference(Kind.OBJECT_STORE, "work"),
             engine_view(engine) if engine else None,
-            tuple(pods),
+            tuple(pod for pod in pods if pod.component != "egress"),
             now,
             ScalingView(self.decision, None, self.loads),
+            "",
+            engine_view(egress) if egress else None,
+            tuple(pod for pod in pods if pod.component == "egress"),
         )
 
     def steps(self, plan: Plan, now: datetime) -> list[Step]:
@@ -218,7 +223,7 @@ class IdealCluster:
         """A child goes; its pods are asked to stop."""
         del self.children[(kind, name)]
         for pod in self.pods.values():
-            if pod["metadata"]["labels"].get("batch.kubernetes.io/job-name") == name:
+            if pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name") == name:
                 pod["metadata"]["deletionTimestamp"] = written(now)
 
     def _write_status(self, status: Manifest) -> None:

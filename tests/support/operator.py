@@ -41,6 +41,7 @@ class OperatorProcess:
                 "operator": "llmcloud/operator:test",
                 "data": "llmcloud/data:test",
                 "runtime": "llmcloud/runtime:test",
+                "gateway": "llmcloud/gateway:test",
             },
             "namespace": self.namespace,
             "gatewayUrl": "http://gateway.test",

@@ -42,6 +42,8 @@ DEFAULTS = PodDefaults(
     runtime_image="registry/runtime:1",
     version="1",
     gateway_url="http://gateway",
+    gateway_image="registry/gateway:1",
+    namespace="system",
 )
 VERSION_1 = "sha256:" + "1" * 64
 VERSION_2 = "sha256:" + "2" * 64

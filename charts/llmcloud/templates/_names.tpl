@@ -68,6 +68,7 @@ images:
   operator: {{ include "llmcloud.image" (list . "operator") | quote }}
   data: {{ include "llmcloud.image" (list . "data") | quote }}
   runtime: {{ include "llmcloud.image" (list . "runtime") | quote }}
+  gateway: {{ include "llmcloud.image" (list . "gateway") | quote }}
   pullPolicy: {{ $values.images.pullPolicy }}
   pullSecrets: {{ toJson $values.imagePullSecrets }}
 namespace: {{ .Release.Namespace }}
@@ -78,6 +79,7 @@ platform: {{ $values.platform | quote }}
 platforms: {{ toJson $values.platforms }}
 accelerators: {{ toJson $values.accelerators }}
 env: {{ toJson $env }}
+allowedNetworks: {{ toJson $values.egress.allowedNetworks }}
 workers: {{ $values.operator.workers }}
 resyncSeconds: {{ $values.operator.resyncSeconds }}
 storeCheckSeconds: {{ $values.operator.storeCheckSeconds }}

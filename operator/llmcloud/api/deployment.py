@@ -16,6 +16,7 @@ from llmcloud.api.common import (
     exactly_one_of,
     rules,
 )
+from llmcloud.api.external import External, Fallback
 from llmcloud.api.prompt import Prompt
 
 ServedModelName = Annotated[
@@ -103,19 +104,15 @@ class LLMDeploymentSpec(ApiModel):
 
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
-            "model",
-            "engine",
-            "resources",
-            "pod",
-            "replicas",
-            "scaling",
-            "hold",
-            "prompts",
-            "access",
+            "model", "external", "engine", "resources", "pod", "replicas", "scaling", "hold",
+            "prompts", "access", "fallback",
         }
-    )
+    )  # fmt: skip
 
-    model: ServedModel = Field(description="Which model is served.")
+    model: ServedModel | None = Field(default=None, description="Which model is served.")
+    external: External | None = Field(
+        default=None, description="A model that somebody else serves, instead of model."
+    )
     served_model_name: ServedModelName | None = Field(
         default=None,
         description="What clients ask for; absent: the object's name. The oldest has it.",
@@ -137,15 +134,24 @@ class LLMDeploymentSpec(ApiModel):
         json_schema_extra=LIST_MAP_BY_NAME,
     )
     access: Access = Field(default=Access(), description="Who may call.")
+    fallback: Fallback | None = Field(
+        default=None, description="Where requests go that the replicas cannot serve."
+    )
 
     model_config = ConfigDict(
         json_schema_extra=rules(
+            exactly_one_of("model", "external"),
+            (
+                "!(has(self.external) && has(self.fallback))",
+                "fallback is for deployments with replicas: remove it, or set model instead of "
+                "external",
+            ),
             (
                 "self.scaling.mode != 'Auto' || oldSelf.scaling.mode != 'Auto' "
                 "|| self.replicas == oldSelf.replicas",
                 "replicas is owned by the autoscaler in mode Auto: set scaling.mode to External "
                 "to scale by hand, or change scaling.minReplicas and scaling.maxReplicas",
-            )
+            ),
         )
     )
 

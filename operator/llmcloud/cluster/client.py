@@ -28,6 +28,10 @@ _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
         ("v1", "Event"): ("/api/v1", "events"),
         ("batch/v1", "Job"): ("/apis/batch/v1", "jobs"),
         ("apps/v1", "Deployment"): ("/apis/apps/v1", "deployments"),
+        ("networking.k8s.io/v1", "NetworkPolicy"): (
+            "/apis/networking.k8s.io/v1",
+            "networkpolicies",
+        ),
         ("policy/v1", "PodDisruptionBudget"): ("/apis/policy/v1", "poddisruptionbudgets"),
         ("coordination.k8s.io/v1", "Lease"): ("/apis/coordination.k8s.io/v1", "leases"),
         ("events.k8s.io/v1", "Event"): ("/apis/events.k8s.io/v1", "events"),

@@ -30,13 +30,10 @@ from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, s
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
-from llmcloud.plan.deployment import (
-    DeploymentWorld,
-    engine_view,
-    pinned_model,
-    served_name,
-)
+from llmcloud.plan.deployment import pinned_model
+from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
 from llmcloud.plan.failures import obstacle
+from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
@@ -49,15 +46,12 @@ Reference = tuple[Kind, str, str]
 """Kind, namespace and name."""
 
 
-def _intents(**children: Manifest | None) -> dict[tuple[str, str], str]:
-    """The intent hashes of children, by their kind."""
-    return {
-        (kind, raw["metadata"]["name"]): (raw["metadata"].get("annotations") or {}).get(
-            ANNOTATION_INTENT, ""
-        )
-        for kind, raw in children.items()
-        if raw
-    }
+def _intent(kind: str, raw: Manifest | None) -> dict[tuple[str, str], str]:
+    """The intent hash that a child carries, if it is there."""
+    if not raw:
+        return {}
+    meta = raw["metadata"]
+    return {(kind, meta["name"]): (meta.get("annotations") or {}).get(ANNOTATION_INTENT, "")}
 
 
 @dataclass(frozen=True)
@@ -211,28 +205,42 @@ class Observer:
         taken = holder is not None and holder.uid != owner.uid and not owner.deleting
         rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
         job, store = await self._model_references(owner, spec, rival)
-        name = f"{owner.name}-{ENGINE}"
-        raw, budget = await asyncio.gather(
-            self._client.get(object_path("apps/v1", "Deployment", owner.namespace, name)),
-            self._client.get(
-                object_path("policy/v1", "PodDisruptionBudget", owner.namespace, name)
-            ),
+        at = (owner.namespace, owner.name)
+        raw, egress, budget, policy = await asyncio.gather(
+            self._child("apps/v1", "Deployment", *at, ENGINE),
+            self._child("apps/v1", "Deployment", *at, EGRESS),
+            self._child("policy/v1", "PodDisruptionBudget", *at, ENGINE),
+            self._child("networking.k8s.io/v1", "NetworkPolicy", *at, "serving"),
         )
-        intents = _intents(PodDisruptionBudget=budget)
-        if raw and raw["spec"].get("replicas") == owner.status.get("desiredReplicas", 0):
-            intents |= _intents(Deployment=raw)
-        labels = f"{LABEL_OWNER_UID}={owner.uid}"
-        pods = tuple(await self._pods(owner.namespace, labels)) if raw is not None else ()
+        unscaled = raw and raw["spec"].get("replicas") == owner.status.get("desiredReplicas", 0)
+        alone = egress and egress["spec"].get("replicas") == 1
+        intents = {
+            **_intent("Deployment", raw if unscaled else None),
+            **_intent("Deployment", egress if alone else None),
+            **_intent("PodDisruptionBudget", budget),
+            **_intent("NetworkPolicy", policy),
+        }
+        pods = await self._pods(owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
+        engines = tuple(pod for pod in pods if pod.component == ENGINE)
         return DeploymentWorld(
             owner,
             job,
             store,
             engine_view(raw) if raw else None,
-            pods,
+            engines,
             now,
-            await self._scaling(owner, pods),
+            await self._scaling(owner, engines),
             f"{holder.namespace}/{holder.name}" if taken and holder else "",
+            engine_view(egress) if egress else None,
+            tuple(pod for pod in pods if pod.component == EGRESS),
         ), intents
+
+    async def _child(
+        self, api_version: str, kind: str, namespace: str, owner: str, suffix: str
+    ) -> Manifest | None:
+        return await self._client.get(
+            object_path(api_version, kind, namespace, f"{owner}-{suffix}")
+        )
 
     async def key_world(self, owner: Owner) -> tuple[KeyWorld, Intents]:
         """The World of an LLMAccessKey."""
@@ -252,7 +260,8 @@ class Observer:
         owner = world.owner
         key = (owner.namespace, owner.name)
         spec = parse(LLMDeploymentSpec, owner.spec)
-        if isinstance(spec, str) or spec.scaling.mode != "Auto" or not plan.applies:
+        manual = isinstance(spec, str) or spec.scaling.mode != "Auto" or spec.model is None
+        if isinstance(spec, str) or manual or not plan.applies:
             self._book.forget(key)
             return
         status = plan.status or {}
@@ -280,8 +289,8 @@ class Observer:
         key = (owner.kind, owner.namespace, owner.name)
         references = rival[:]
         job = None
-        store_name = spec.model.store.name if spec.model.store else ""
-        if spec.model.training_job is not None:
+        store_name = spec.model.store.name if spec.model and spec.model.store else ""
+        if spec.model is not None and spec.model.training_job is not None:
             name = spec.model.training_job.name
             references.append((Kind.TRAINING_JOB, owner.namespace, name))
             job = await self.owner(Kind.TRAINING_JOB, owner.namespace, name)
@@ -307,7 +316,7 @@ class Observer:
     async def routes_world(self) -> tuple[RoutesWorld, Intents]:
         """All deployments with their engines' pods."""
         deployments = await self.deployments()
-        labels = f"{LABEL_COMPONENT}={ENGINE},{LABEL_OWNER_UID}"
+        labels = f"{LABEL_COMPONENT} in ({ENGINE},{EGRESS}),{LABEL_OWNER_UID}"
         path = object_path("v1", "Pod", self._scope.watched_namespace)
         items, _ = await self._client.list(path, labels=labels)
         pods: dict[tuple[str, str], tuple[PodView, ...]] = {}

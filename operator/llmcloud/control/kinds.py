@@ -15,7 +15,8 @@ from llmcloud.control.queue import Key
 from llmcloud.plan.accesskey import plan_access_key
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.dataset import plan_dataset
-from llmcloud.plan.deployment import DeploymentWorld, plan_deployment
+from llmcloud.plan.deployment import plan_deployment
+from llmcloud.plan.deployment_world import DeploymentWorld
 from llmcloud.plan.model import Owner, Plan, PodDefaults
 from llmcloud.plan.objectstore import plan_object_store
 from llmcloud.plan.routes import plan_routes

@@ -11,6 +11,7 @@ from llmcloud.api.names import (
     ANNOTATION_RECIPE,
     GROUP,
     LABEL_ATTEMPT,
+    LABEL_COMPONENT,
 )
 from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 
@@ -73,6 +74,7 @@ class PodView:
     """When Ready last changed."""
     restarts: int = 0
     deletion_cost: int = 0
+    component: str = ""
 
     @property
     def starts(self) -> bool:
@@ -199,6 +201,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         started=_moment(running.get("startedAt")),
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
+        component=labels.get(LABEL_COMPONENT, ""),
         deletion_cost=_number((meta.get("annotations") or {}).get(ANNOTATION_DELETION_COST)),
     )
 

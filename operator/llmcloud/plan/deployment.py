@@ -1,17 +1,21 @@
 """LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
 
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
-
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
-from llmcloud.plan.autoscaling import ScalingView, desired_replicas, scaling_status
-from llmcloud.plan.children import PodView
-from llmcloud.plan.conditions import Judgement, build_conditions
+from llmcloud.plan.autoscaling import desired_replicas, scaling_status
+from llmcloud.plan.conditions import Judgement
+from llmcloud.plan.deployment_world import (
+    DeploymentWorld,
+    EngineView,
+    base_url,
+    deployment_status,
+    served_name,
+)
 from llmcloud.plan.draining import deletion_costs, disruption_budget
+from llmcloud.plan.egress import fallback_children, plan_external
 from llmcloud.plan.failures import Problem, obstacle, serving_failure
+from llmcloud.plan.manifests.egress import serving_policy
 from llmcloud.plan.manifests.engine import (
     ModelSource,
     engine_deployment,
@@ -24,58 +28,6 @@ from llmcloud.scaling.observation import Decision
 _KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "scaling")
 
 
-@dataclass(frozen=True)
-class EngineView:
-    """The engine's Deployment as it is."""
-
-    replicas: int
-    ready: int
-    refused: str
-    """Why the cluster refuses pods; empty if it does not."""
-    updated: int
-    """Replicas of the newest template; 0 until the cluster has looked at it."""
-
-
-@dataclass(frozen=True)
-class DeploymentWorld:
-    """An LLMDeployment, what it refers to, its replicas, its load."""
-
-    owner: Owner
-    training_job: Owner | None
-    store: Owner | None
-    engine: EngineView | None
-    pods: tuple[PodView, ...]
-    now: datetime
-    scaling: ScalingView = field(default_factory=ScalingView)
-    name_taken_by: str = ""
-    """namespace/name of the older LLMDeployment that has the same served name."""
-
-
-def engine_view(raw: Manifest) -> EngineView:
-    """The Deployment as the API server gives it."""
-    status: dict[str, Any] = raw.get("status") or {}
-    failure: Manifest = next(
-        (
-            c
-            for c in status.get("conditions") or []
-            if c["type"] == "ReplicaFailure" and c["status"] == "True"
-        ),
-        {},
-    )
-    seen = status.get("observedGeneration", 0) >= raw.get("metadata", {}).get("generation", 0)
-    return EngineView(
-        replicas=raw["spec"].get("replicas", 1),
-        ready=status.get("readyReplicas", 0),
-        refused=failure.get("message", ""),
-        updated=status.get("updatedReplicas", 0) if seen else 0,
-    )
-
-
-def served_name(owner: Owner, spec: LLMDeploymentSpec) -> str:
-    """What clients ask for."""
-    return spec.served_model_name or owner.name
-
-
 def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     """The engine's Deployment for the pinned model, with as many replicas as the load needs."""
     owner = world.owner
@@ -84,11 +36,13 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     spec = parse(LLMDeploymentSpec, owner.spec)
     if isinstance(spec, str):
         judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
-        return Plan(status=_status(world, judgement, _kept(owner)))
+        return Plan(status=deployment_status(world, judgement, _kept(owner)))
+    if spec.external is not None:
+        return plan_external(world, spec, spec.external, defaults)
     model = _model(world, spec)
     if isinstance(model, Missing):
         judgement = Judgement(False, model.reason, model.message, reconciling=True)
-        return Plan(status=_status(world, judgement, _kept(owner)))
+        return Plan(status=deployment_status(world, judgement, _kept(owner)))
     current = world.engine.replicas if world.engine else spec.scaling.min_replicas
     decision = desired_replicas(spec, current, world.scaling.decision)
     name = served_name(owner, spec)
@@ -98,13 +52,19 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     costs: tuple[Manifest, ...] = ()
     if decision.replicas < current:
         costs = deletion_costs(owner, world.pods, world.scaling.loads, decision.replicas)
+    extra, stale = fallback_children(world, spec, defaults)
     return Plan(
-        applies=(*costs, child, disruption_budget(owner)),
-        status=_status(world, judgement, members),
-    )
+        applies=(
+            serving_policy(owner, defaults), *costs, child, disruption_budget(owner), *extra,
+        ),
+        deletes=stale,
+        status=deployment_status(world, judgement, members),
+    )  # fmt: skip
 
 
 def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Missing:
+    if spec.model is None:
+        return Missing(Reason.SPEC_INVALID, "spec: set exactly one of model, external")
     if spec.model.training_job is not None:
         return _trained_model(world, spec.model.training_job.name)
     if spec.model.store is None:
@@ -168,9 +128,8 @@ def _members(
         "store": model.store.location.name,
         "path": model.path,
     }
-    path = "/v1" if not world.name_taken_by else f"/ns/{owner.namespace}/v1"
     return {
-        "url": f"{defaults.gateway_url}{path}",
+        "url": base_url(world, defaults.gateway_url),
         "replicas": sum(pod.phase in ("Pending", "Running") for pod in world.pods),
         "readyReplicas": engine.ready,
         "desiredReplicas": decision.replicas,
@@ -218,11 +177,3 @@ def _trouble(world: DeploymentWorld, engine: EngineView) -> Problem | None:
 
 def _kept(owner: Owner) -> Manifest:
     return {key: owner.status[key] for key in _KEPT if key in owner.status}
-
-
-def _status(world: DeploymentWorld, judgement: Judgement, members: Manifest) -> Manifest:
-    return {
-        "observedGeneration": world.owner.generation,
-        **members,
-        "conditions": build_conditions(world.owner, world.now, judgement),
-    }

@@ -57,6 +57,11 @@ class PodDefaults:
     gateway_url: str = ""
     store_check_seconds: int = 3600
     catalogue: Catalogue = field(default_factory=Catalogue)
+    gateway_image: str = ""
+    namespace: str = ""
+    """The installation's own: where gateways run."""
+    allowed_networks: tuple[str, ...] = ()
+    """CIDRs that egress pods may reach besides the public internet."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,12 @@ from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from llmcloud.plan.autoscaling import endpoint
 from llmcloud.plan.children import PodView
-from llmcloud.plan.deployment import served_name
+from llmcloud.plan.deployment_world import served_name
+from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, parse
+
+EGRESS_IN_FLIGHT = 1024
+"""Per egress pod; what the provider bears is its own to say."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,10 @@ def route_list(world: RoutesWorld) -> list[Route]:
     routes = []
     holding = holders(world.deployments)
     for owner, spec in _valid(world.deployments):
-        if not owner.status.get("model"):
+        if spec.external is None and not owner.status.get("model"):
             continue
         name = served_name(owner, spec)
-        pods = world.pods.get((owner.namespace, owner.uid), ())
-        serving = [p for p in pods if p.ready and not p.deleting and p.ip]
+        engines, egress = _endpoints(world.pods.get((owner.namespace, owner.uid), ()))
         routes.append(
             Route(
                 namespace=owner.namespace,
@@ -87,12 +90,23 @@ def route_list(world: RoutesWorld) -> list[Route]:
                 labels=owner.raw["metadata"].get("labels") or {},
                 shared=holding[name].uid == owner.uid,
                 anonymous=spec.access.anonymous,
-                endpoints=sorted(endpoint(pod) for pod in serving),
-                in_flight_per_replica=spec.scaling.target.in_flight,
+                endpoints=egress if spec.external else engines,
+                in_flight_per_replica=EGRESS_IN_FLIGHT
+                if spec.external
+                else spec.scaling.target.in_flight,
                 hold_max_requests=spec.hold.max_requests,
                 hold_deadline_seconds=spec.hold.deadline_seconds,
                 prompts=spec.prompts,
+                fallback_endpoints=egress if spec.fallback else [],
+                fallback_when=spec.fallback.when if spec.fallback else [],
                 created=int(from_timestamp(owner.created).timestamp()),
             )
         )
     return sorted(routes, key=lambda route: (route.namespace, route.name))
+
+
+def _endpoints(pods: Iterable[PodView]) -> tuple[list[str], list[str]]:
+    """Of the engines and of the egress pods that answer."""
+    serving = [pod for pod in pods if pod.ready and not pod.deleting and pod.ip]
+    egress = sorted(endpoint(pod) for pod in serving if pod.component == EGRESS)
+    return sorted(endpoint(pod) for pod in serving if pod.component != EGRESS), egress

@@ -187,11 +187,27 @@ def _undecided(cluster: IdealCluster, _: datetime) -> None:
 
 
 def _engines(cluster: IdealCluster) -> list[Manifest]:
-    return [child for (kind, _), child in cluster.children.items() if kind == "Deployment"]
+    name = f"{cluster.owner['metadata']['name']}-engine"
+    return [child for key, child in cluster.children.items() if key == ("Deployment", name)]
 
 
 def _work(cluster: IdealCluster, _: datetime) -> None:
     cluster.loads = {f"10.0.0.{number}:8000": 3 - number for number in range(4)}
+
+
+def _egress_ready(cluster: IdealCluster, _: datetime) -> None:
+    for (kind, name), child in cluster.children.items():
+        if kind == "Deployment" and name.endswith("-egress"):
+            child["status"] = {"readyReplicas": 1, "updatedReplicas": 1}
+
+
+def _replace(old: str, **members: Any) -> Fate:
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        if cluster.owner["spec"].pop(old, None) is not None:
+            _spec(**members)(cluster, now)
+            _meta(cluster)["generation"] += 1
+
+    return happen
 
 
 def _replicas_ready(cluster: IdealCluster, _: datetime) -> None:
@@ -242,6 +258,11 @@ VARIANTS: dict[Kind, list[Manifest]] = {
     Kind.TRAINING_JOB: [{}, {"placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}]}],
 }
 """Members of specifications to begin with."""
+EXTERNAL: Manifest = {
+    "provider": "openai",
+    "model": "gpt",
+    "apiKeySecretRef": {"name": "keys", "key": "openai"},
+}
 DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "message": "drained"}]}
 JOB_FATES: dict[str, Fate] = {
     "pod pending": _pod("Pending"),
@@ -317,6 +338,11 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "by hand": _spec(replicas=3, scaling={"mode": "External"}),
         "by load": _spec(scaling={"minReplicas": 1, "maxReplicas": 4}),
         "from a store": _spec(model={"store": {"name": "work", "path": "models/b/"}}),
+        "egress ready": _egress_ready,
+        "with a fallback": _spec(fallback={"external": EXTERNAL, "when": ["failure"]}),
+        "without a fallback": _replace("fallback"),
+        "of somebody else": _replace("model", external=EXTERNAL),
+        "its own again": _replace("external", **worlds.DEPLOYMENT_SPEC),
         "deleted": _remove,
         "invalid": _spec(engine={"name": "unheard-of"}),
     },

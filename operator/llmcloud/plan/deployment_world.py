@@ -1,0 +1,88 @@
+"""What is known of an LLMDeployment when it is planned."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.plan.autoscaling import ScalingView
+from llmcloud.plan.children import PodView
+from llmcloud.plan.conditions import Judgement, build_conditions
+from llmcloud.plan.model import Manifest, ObjectRef, Owner
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """The engine's Deployment as it is."""
+
+    replicas: int
+    ready: int
+    refused: str
+    """Why the cluster refuses pods; empty if it does not."""
+    updated: int
+    """Replicas of the newest template; 0 until the cluster has looked at it."""
+    ref: ObjectRef | None = None
+
+
+@dataclass(frozen=True)
+class DeploymentWorld:
+    """An LLMDeployment, what it refers to, its replicas, its load."""
+
+    owner: Owner
+    training_job: Owner | None
+    store: Owner | None
+    engine: EngineView | None
+    pods: tuple[PodView, ...]
+    now: datetime
+    scaling: ScalingView = field(default_factory=ScalingView)
+    name_taken_by: str = ""
+    """namespace/name of the older LLMDeployment that has the same served name."""
+    egress: EngineView | None = None
+    egress_pods: tuple[PodView, ...] = ()
+
+
+def engine_view(raw: Manifest) -> EngineView:
+    """The Deployment as the API server gives it."""
+    status: dict[str, Any] = raw.get("status") or {}
+    failure: Manifest = next(
+        (
+            c
+            for c in status.get("conditions") or []
+            if c["type"] == "ReplicaFailure" and c["status"] == "True"
+        ),
+        {},
+    )
+    seen = status.get("observedGeneration", 0) >= raw.get("metadata", {}).get("generation", 0)
+    return EngineView(
+        replicas=raw["spec"].get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        refused=failure.get("message", ""),
+        updated=status.get("updatedReplicas", 0) if seen else 0,
+        ref=_reference(raw.get("metadata", {})),
+    )
+
+
+def _reference(meta: Manifest) -> ObjectRef | None:
+    if "uid" not in meta:
+        return None
+    return ObjectRef("apps/v1", "Deployment", meta["namespace"], meta["name"], meta["uid"])
+
+
+def served_name(owner: Owner, spec: LLMDeploymentSpec) -> str:
+    """What clients ask for."""
+    return spec.served_model_name or owner.name
+
+
+def deployment_status(world: DeploymentWorld, judgement: Judgement, members: Manifest) -> Manifest:
+    """The whole status."""
+    return {
+        "observedGeneration": world.owner.generation,
+        **members,
+        "conditions": build_conditions(world.owner, world.now, judgement),
+    }
+
+
+def base_url(world: DeploymentWorld, gateway_url: str) -> str:
+    """What clients set as their base URL."""
+    path = f"/ns/{world.owner.namespace}/v1" if world.name_taken_by else "/v1"
+    return f"{gateway_url}{path}"

@@ -1,0 +1,76 @@
+"""Deployments of somebody else's model, and the egress pods of fallbacks."""
+
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.external import External
+from llmcloud.api.names import Reason
+from llmcloud.plan.conditions import Judgement
+from llmcloud.plan.deployment_world import (
+    DeploymentWorld,
+    base_url,
+    deployment_status,
+    served_name,
+)
+from llmcloud.plan.failures import obstacle, serving_failure
+from llmcloud.plan.manifests.egress import egress_deployment, egress_selector, serving_policy
+from llmcloud.plan.model import Manifest, ObjectRef, Plan, PodDefaults
+
+
+def plan_external(
+    world: DeploymentWorld, spec: LLMDeploymentSpec, external: External, defaults: PodDefaults
+) -> Plan:
+    """The egress pod; an engine of an earlier specification goes."""
+    owner = world.owner
+    drain = spec.scaling.drain_seconds
+    child = egress_deployment(owner, external, spec.pod, drain, defaults)
+    url = base_url(world, defaults.gateway_url)
+    members: Manifest = {
+        "url": url,
+        "replicas": sum(pod.phase in ("Pending", "Running") for pod in world.egress_pods),
+        "readyReplicas": world.egress.ready if world.egress else 0,
+        "desiredReplicas": 1,
+        "selector": ",".join(f"{k}={v}" for k, v in sorted(egress_selector(owner).items())),
+    }
+    engine = world.engine.ref if world.engine else None
+    return Plan(
+        applies=(serving_policy(owner, defaults), child),
+        deletes=(engine,) if engine else (),
+        status=deployment_status(world, _judge(world, spec, external, url), members),
+    )
+
+
+def fallback_children(
+    world: DeploymentWorld, spec: LLMDeploymentSpec, defaults: PodDefaults
+) -> tuple[tuple[Manifest, ...], tuple[ObjectRef, ...]]:
+    """What the fallback needs, and what is left of one that is no longer asked for."""
+    if spec.fallback is not None:
+        external, drain = spec.fallback.external, spec.scaling.drain_seconds
+        return (egress_deployment(world.owner, external, spec.pod, drain, defaults),), ()
+    stale = world.egress.ref if world.egress else None
+    return (), (stale,) if stale else ()
+
+
+def _judge(
+    world: DeploymentWorld, spec: LLMDeploymentSpec, external: External, url: str
+) -> Judgement:
+    name = served_name(world.owner, spec)
+    if world.name_taken_by:
+        return Judgement(
+            False,
+            Reason.ROUTE_CONFLICT,
+            f"The older LLMDeployment {world.name_taken_by} serves {name} on /v1. This one "
+            f"answers on {url}; choose another servedModelName",
+            stalled=True,
+        )
+    ready = world.egress.ready if world.egress else 0
+    updated = world.egress.updated if world.egress else 0
+    if min(ready, updated) > 0:
+        return Judgement(True, Reason.SERVING, f"{name} answers on {url}")
+    refused = (world.egress.refused,) if world.egress and world.egress.refused else ()
+    pods = tuple(pod for pod in world.egress_pods if not pod.ready and not pod.deleting)
+    problem = obstacle(() if refused else pods, refused) or serving_failure(pods)
+    if problem is not None:
+        return Judgement(ready > 0, problem.reason, problem.message, reconciling=True)
+    reference = external.api_key_secret_ref
+    secret = f": it needs the key {reference.key} of Secret {reference.name}" if reference else ""
+    message = f"The egress pod is not ready{secret}"
+    return Judgement(ready > 0, Reason.REPLICAS_NOT_READY, message, reconciling=True)
