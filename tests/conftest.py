@@ -21,6 +21,7 @@ PHASES = (
     "rules",
     "gateway",
     "contract",
+    "training",
     "chart",
     "cluster",
     "localcluster",

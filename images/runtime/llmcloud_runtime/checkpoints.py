@@ -1,7 +1,8 @@
 """Durable checkpoints: uploaded in the background, recorded in the ledger, restored from there.
 
-A checkpoint exists once the ledger names it. Training goes on while one is uploaded; there is
-never more than one on the way. Which files make up a checkpoint is the Trainer's affair.
+A checkpoint exists once the ledger names it. Training goes on while one is written and uploaded;
+there is never more than one on the way. Every rank uploads its own files; rank 0 names them all
+in the ledger. What is in the files is `snapshot`'s affair.
 """
 
 import logging
@@ -11,23 +12,41 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
-from llmcloud.api.contract import CheckpointEntry, CheckpointStatus
+from pydantic import TypeAdapter
+
+from llmcloud.api.contract import CheckpointEntry, CheckpointStatus, FileEntry
 from llmcloud.cloud.base import Store
-from llmcloud.cloud.errors import DigestMismatch, ObjectNotFound, StoreError
+from llmcloud.cloud.errors import DigestMismatch, ObjectNotFound, StoreError, StoreUnreachable
 from llmcloud.cloud.ledger import Ledger
-from llmcloud.cloud.manifest import download, upload_folder
+from llmcloud.cloud.manifest import download, upload_files
+from llmcloud_runtime.group import Group
 
 FOLDER = "checkpoints/"
-NOT_UPLOADED = ("training_args.bin",)
-"""A pickle that resuming does not need."""
+FILES: TypeAdapter[list[FileEntry]] = TypeAdapter(list[FileEntry])
+
+FAILED = "failed"
 
 log = logging.getLogger(__name__)
 
 
+class Written(Protocol):
+    """A checkpoint of this rank that is being written to its disk."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    def files(self) -> list[Path]:
+        """Wait for this rank's files."""
+        ...
+
+
 class CheckpointWriter:
-    """Makes local checkpoint folders durable, one at a time, in a thread of its own.
+    """Makes checkpoints durable, one at a time, in a thread of its own.
 
     `durable`: entries that are in the ledger already, the newest first.
     `on_durable` is called in that thread after each one.
@@ -43,6 +62,7 @@ class CheckpointWriter:
         keep: int,
         durable: Sequence[CheckpointEntry],
         on_durable: Callable[[CheckpointStatus], None],
+        group: Group,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -52,6 +72,8 @@ class CheckpointWriter:
         # Whatever is older was deleted by the attempt that wrote the one after.
         self._durable = list(durable[: keep + 1])
         self._on_durable = on_durable
+        self._group = group
+        self._meeting: Any = group.store.clone() if group.store is not None else None
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
 
@@ -74,11 +96,11 @@ class CheckpointWriter:
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def submit(self, folder: Path, step: int) -> None:
-        """Upload `folder` as the checkpoint of `step`; waits for the one before."""
+    def submit(self, written: Written) -> None:
+        """Upload the checkpoint; waits for the one before."""
         self.finish()
         self._thread = threading.Thread(
-            target=self._upload_or_keep_failure, args=(folder, step), name="checkpoint"
+            target=self._upload_or_keep_failure, args=(written,), name="checkpoint"
         )
         self._thread.start()
 
@@ -107,35 +129,75 @@ class CheckpointWriter:
         if self._thread is not None:
             self._thread.join()
 
-    def _upload_or_keep_failure(self, folder: Path, step: int) -> None:
+    def _upload_or_keep_failure(self, written: Written) -> None:
         try:
-            self._upload(folder, step)
+            self._upload(written)
         except Exception as failure:  # the top of a thread: `check` raises it where it is seen
             self._failure = failure
+            self._tell(written.step, _parts(written.step, self._group.rank), FAILED)
         finally:  # also when the store is away: checkpoints must not fill the scratch disk
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(written.folder, ignore_errors=True)
 
-    def _upload(self, folder: Path, step: int) -> None:
-        for name in NOT_UPLOADED:
-            (folder / name).unlink(missing_ok=True)
-        path = f"{FOLDER}a{self._attempt}/step-{step}/"
-        files = upload_folder(self._store, folder, self._output_path + path)
+    def _upload(self, written: Written) -> None:
+        path = f"{FOLDER}a{self._attempt}/step-{written.step}/"
+        own = upload_files(self._store, written.folder, written.files(), self._output_path + path)
+        if not self._group.leads:
+            self._tell(
+                written.step,
+                _parts(written.step, self._group.rank),
+                FILES.dump_json(own, by_alias=True).decode(),
+            )
+            self._await_ledger(written.step)
+            return
+        files = sorted([*own, *self._others(written.step)], key=lambda entry: entry.key)
         entry = CheckpointEntry(
-            step=step,
+            step=written.step,
             path=path,
             files=files,
             bytes=sum(file.bytes for file in files),
             time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         )
         self._ledger.append_checkpoint(entry)
+        self._tell(written.step, _ledger(written.step), "durable")
         self._on_durable(status_of(entry, self._store, self._output_path))
         self._durable.insert(0, entry)
         while len(self._durable) > self._keep:
             self._delete(self._durable.pop())
 
+    def _tell(self, step: int, key: str, text: str) -> None:
+        """Leave word for the other ranks; a failure of rank 0 is told where they wait."""
+        if self._meeting is None:
+            return
+        if self._group.leads and text == FAILED:
+            key = _ledger(step)
+        self._meeting.set(key, text)
+
+    def _others(self, step: int) -> list[FileEntry]:
+        """The files of all other ranks, once they are in the store."""
+        found: list[FileEntry] = []
+        for rank in range(1, self._group.ranks):
+            text = self._meeting.get(_parts(step, rank)).decode()
+            if text == FAILED:
+                raise StoreUnreachable(f"Rank {rank} could not upload its part of step {step}.")
+            found += FILES.validate_json(text)
+        return found
+
+    def _await_ledger(self, step: int) -> None:
+        """A rank's part counts only when rank 0 has named it."""
+        if self._meeting.get(_ledger(step)).decode() == FAILED:
+            raise StoreUnreachable(f"The checkpoint of step {step} did not become durable.")
+
     def _delete(self, entry: CheckpointEntry) -> None:
         for file in entry.files:
             self._store.delete(self._output_path + entry.path + file.key)
+
+
+def _parts(step: int, rank: int) -> str:
+    return f"checkpoint/{step}/{rank}"
+
+
+def _ledger(step: int) -> str:
+    return f"checkpoint/{step}/ledger"
 
 
 def status_of(entry: CheckpointEntry, store: Store, output_path: str) -> CheckpointStatus:

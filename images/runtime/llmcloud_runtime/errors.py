@@ -25,6 +25,20 @@ class OutOfMemory(TaskError):
     reason = Reason.OUT_OF_MEMORY
 
 
+class PeerLost(TaskError):
+    """Another rank of the group is gone; why, its own pod says, or the cluster."""
+
+    reason = Reason.PEER_LOST
+    retry = Retry.ENVIRONMENT
+
+
+class Hung(TaskError):
+    """No step for many times as long as a step takes."""
+
+    reason = Reason.HUNG
+    retry = Retry.ENVIRONMENT
+
+
 class Preempted(TaskError):
     """The pod was told to stop; what was done is in the last durable checkpoint."""
 

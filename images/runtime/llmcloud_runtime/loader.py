@@ -187,11 +187,13 @@ class Loader:
 
 
 class Reader:
-    """A loader's sequences by their positions: reading on is quick, jumping begins anew."""
+    """A rank's part of a loader's sequences by their places in it: reading on is quick, jumping
+    begins anew."""
 
-    def __init__(self, loader: Loader, end: int) -> None:
+    def __init__(self, loader: Loader, end: int, rank: int = 0, ranks: int = 1) -> None:
         self._loader = loader
         self._end = end
+        self._rank, self._ranks = rank, ranks
         self._next = -1
         self._sequences: Generator[Tokens, None, None] | None = None
 
@@ -210,6 +212,8 @@ class Reader:
         self._sequences = None
 
     def _from(self, position: int) -> Generator[Tokens, None, None]:
-        with closing(self._loader.stream(position, self._end)) as blocks:
+        with closing(
+            self._loader.stream(position * self._ranks, self._end, self._rank, self._ranks)
+        ) as blocks:
             for tokens in blocks:
                 yield from tokens

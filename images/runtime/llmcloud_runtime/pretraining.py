@@ -16,8 +16,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
-    Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -26,6 +24,7 @@ from transformers.trainer_callback import PrinterCallback
 from llmcloud.api.contract import DatasetManifest, TrainingTask
 from llmcloud.cloud.errors import ConfigurationInvalid
 from llmcloud_runtime.configuration import model_arguments
+from llmcloud_runtime.group import Group
 from llmcloud_runtime.loader import Loader, Reader
 from llmcloud_runtime.schedule import (
     CPU_LOGIT_BYTES,
@@ -33,6 +32,8 @@ from llmcloud_runtime.schedule import (
     sequences_in_memory,
     split_batch,
 )
+from llmcloud_runtime.snapshot import SnapshotTrainer
+from llmcloud_runtime.watch import Watch
 
 GPU_LOGIT_SHARE = 8
 """One part in eight of the accelerator's memory may hold logits."""
@@ -40,14 +41,15 @@ MOST_LOGGED_STEPS = 10
 
 
 class OrderedSequences(Dataset[dict[str, torch.Tensor]]):
-    """The training run as one long list: item i is the i-th sequence that training reads.
+    """A rank's part of the training run as one long list, in the order of reading.
 
     Items are asked for in their order, from any of them on.
     """
 
-    def __init__(self, loader: Loader, length: int) -> None:
-        self._reader = Reader(loader, length)
-        self._length = length
+    def __init__(self, loader: Loader, length: int, rank: int, ranks: int) -> None:
+        """`length`: of the whole run, of which each rank has an equal part."""
+        self._reader = Reader(loader, length, rank, ranks)
+        self._length = length // ranks
 
     def __len__(self) -> int:
         return self._length
@@ -80,22 +82,21 @@ def precision_of(wanted: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
     return torch.float32
 
 
-def batches_for(task: TrainingTask, manifest: DatasetManifest) -> Batches:
-    """How this machine cuts the global batch."""
+def batches_for(task: TrainingTask, manifest: DatasetManifest, ranks: int) -> Batches:
+    """How this machine cuts its part of the global batch."""
     if torch.cuda.is_available():
-        devices = torch.cuda.device_count()
         logit_bytes = torch.cuda.get_device_properties(0).total_memory // GPU_LOGIT_SHARE
     else:
-        devices, logit_bytes = 1, CPU_LOGIT_BYTES
+        logit_bytes = CPU_LOGIT_BYTES
     most = sequences_in_memory(
         logit_bytes, manifest.sequence_length_tokens, manifest.vocabulary_size
     )
     try:
-        return split_batch(task.global_batch_size, devices, most)
+        return split_batch(task.global_batch_size, ranks, most)
     except ValueError as error:
         raise ConfigurationInvalid(
             f"{error} Choose a spec.hyperparameters.globalBatchSize that spec.resources.count "
-            f"divides."
+            f"and spec.nodes divide."
         ) from error
 
 
@@ -123,6 +124,7 @@ def arguments_for(
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
+        ddp_backend="gloo" if torch.distributed.is_initialized() else None,
         disable_tqdm=True,
         log_level="warning",
     )
@@ -132,10 +134,18 @@ def train(
     model: PreTrainedModel,
     sequences: OrderedSequences,
     arguments: TrainingArguments,
-    callback: TrainerCallback,
+    watch: Watch,
     resume_from: Path | None,
+    group: Group,
 ) -> None:
-    """Run the steps that are left. The callback may end it early."""
-    trainer = Trainer(model=model, args=arguments, train_dataset=sequences, callbacks=[callback])
+    """Run the steps that are left. The watch may end it early."""
+    trainer = SnapshotTrainer(
+        group=group,
+        keep=watch.keep,
+        model=model,
+        args=arguments,
+        train_dataset=sequences,
+        callbacks=[watch],
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

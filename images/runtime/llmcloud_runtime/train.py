@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     CheckpointEntry,
@@ -28,6 +29,7 @@ from llmcloud.api.contract import (
     TrainingTask,
 )
 from llmcloud.api.names import Reason
+from llmcloud.cloud import outcome as outcomes
 from llmcloud.cloud import pod
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.errors import OutputOccupied
@@ -41,7 +43,9 @@ from llmcloud.cloud.manifest import (
 )
 from llmcloud.cloud.report import Report
 from llmcloud_runtime import checkpoints, configuration, gates, schedule
-from llmcloud_runtime.errors import DatasetVersionNotFound, OutOfMemory, Preempted
+from llmcloud_runtime import group as groups
+from llmcloud_runtime.errors import DatasetVersionNotFound, OutOfMemory, PeerLost, Preempted
+from llmcloud_runtime.group import Group, lost_peers
 from llmcloud_runtime.loader import Loader, StoredDataset
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
@@ -75,6 +79,21 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
     """Run or resume the job; returns what its termination message says."""
     clock, live = Clock(), Live(task.attempt, report.publish)
     configuration.check_architecture(task.architecture)
+    group = groups.join(task, end_lost)
+    with lost_peers("training together") if group.ranks > 1 else nullcontext():
+        return attempt_of_rank(task, group, live, clock)
+
+
+def end_lost(error: PeerLost) -> None:
+    """End the process from a thread: the main one may wait for the lost rank for ever."""
+    outcome = outcomes.failure(error)
+    outcomes.write(outcome)
+    logging.shutdown()
+    os._exit(outcomes.exit_code(outcome))
+
+
+def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) -> Outcome:
+    """The part of one rank; rank 0 has the ledger, evaluates and publishes."""
     store = open_store(task.output)
     ledger = Ledger(
         store,
@@ -83,11 +102,13 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
         recipe=task.recipe,
         owner_uid=task.owner_uid,
     )
-    finished, durable = take_job(task, store, ledger)
+    finished, durable = shared_job(task, store, ledger, group)
     if finished is not None:
-        publish_manifest(store, task.output_path + MANIFEST, finished)
+        if group.leads:
+            publish_manifest(store, task.output_path + MANIFEST, finished)
         return outcome_of(task, store, finished, live, clock, reused=True)
-    scratch = Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH))
+    scratch = Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH)) / f"rank-{group.rank}"
+    scratch.mkdir(exist_ok=True)
     with (
         opened_dataset(task, scratch) as data,
         checkpoints.CheckpointWriter(
@@ -98,19 +119,25 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
             keep=task.checkpoint_keep,
             durable=durable,
             on_durable=live.durable,
+            group=group,
         ) as writer,
     ):
         steps = schedule.total_steps(
             task.max_steps, task.epochs, data.train.epoch_sequences, task.global_batch_size
         )
         configuration.check_schedule(task, steps)
-        writer.sweep()
-        start = checkpoints.restore(store, task.output_path, durable, scratch / "resume")
+        if group.leads:
+            writer.sweep()
+        start = restore_together(store, task.output_path, durable, scratch / "resume", group)
         if start is not None:
             live.durable(checkpoints.status_of(start[0], store, task.output_path))
             log.info("Resuming from step %d of %d", start[0].step, steps)
         with memory_errors():
-            model = train(task, data, steps, start, writer, live, clock, scratch)
+            model = train(task, data, steps, start, writer, live, clock, scratch, group)
+            group.leave()
+            if not group.leads:
+                writer.finish()
+                return Outcome(succeeded=True, reason=Reason.SUCCEEDED)
             live.update(phase="Evaluating", eta_seconds=None)
             metrics = evaluate(task, data, model)
         manifest = upload(task, store, data, model, steps, metrics, scratch / "model")
@@ -136,6 +163,42 @@ def take_job(
         return manifest, []
     past = ledger.begin()
     return past.complete, past.checkpoints
+
+
+def shared_job(
+    task: TrainingTask, store: Store, ledger: Ledger, group: Group
+) -> tuple[ModelManifest | None, list[CheckpointEntry]]:
+    """What rank 0 finds when it takes the job, on all ranks. Raises as `take_job` does."""
+
+    def taken() -> str:
+        finished, durable = take_job(task, store, ledger)
+        return _Taken(finished=finished, durable=durable).model_dump_json(by_alias=True)
+
+    found = _Taken.model_validate_json(group.shared("job", taken))
+    return found.finished, found.durable
+
+
+class _Taken(ApiModel):
+    finished: ModelManifest | None
+    durable: list[CheckpointEntry]
+
+
+def restore_together(
+    store: Store,
+    output_path: str,
+    durable: list[CheckpointEntry],
+    folder: Path,
+    group: Group,
+) -> tuple[CheckpointEntry, Path] | None:
+    """The checkpoint that rank 0 finds whole, on every rank's disk."""
+    start: tuple[CheckpointEntry, Path] | None = None
+    if group.leads:
+        start = checkpoints.restore(store, output_path, durable, folder)
+    chosen = group.shared("resume", lambda: start[0].path if start else "")
+    if group.leads or not chosen:
+        return start
+    wanted = [entry for entry in durable if entry.path == chosen]
+    return checkpoints.restore(store, output_path, wanted, folder)
 
 
 @contextmanager
@@ -177,6 +240,7 @@ def train(
     live: Live,
     clock: Clock,
     scratch: Path,
+    group: Group,
 ) -> "PreTrainedModel":
     """The trained model. Raises Preempted after SIGTERM, when the last checkpoint is durable."""
     import torch
@@ -187,15 +251,18 @@ def train(
 
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(cpu_threads())
-    batches = pretraining.batches_for(task, data.manifest)
+    batches = pretraining.batches_for(task, data.manifest, group.ranks)
     model = pretraining.build_model(task, data.manifest)
-    sequences = pretraining.OrderedSequences(data.train, steps * task.global_batch_size)
+    sequences = pretraining.OrderedSequences(
+        data.train, steps * task.global_batch_size, group.rank, group.ranks
+    )
     arguments = pretraining.arguments_for(task, batches, steps, scratch / "run")
     tokens_per_step = task.global_batch_size * data.manifest.sequence_length_tokens
     with stop_signal() as stop, closing(sequences):
-        watch = Watch(task, tokens_per_step, scratch / "run", writer, live, clock, stop)
-        pretraining.train(model, sequences, arguments, watch, start[1] if start else None)
-    if stop.is_set():
+        watch = Watch(task, tokens_per_step, writer, live, clock, stop, group)
+        resume_from = start[1] if start else None
+        pretraining.train(model, sequences, arguments, watch, resume_from, group)
+    if watch.stopped:
         writer.finish()
         raise Preempted(
             "Training was asked to stop and saved a checkpoint; the next attempt goes on from it."

@@ -6,7 +6,6 @@ The Trainer asks at every step; nothing here computes on tensors.
 import math
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -14,29 +13,35 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from llmcloud.api.contract import TrainingTask
 from llmcloud_runtime.checkpoints import CheckpointWriter
 from llmcloud_runtime.errors import LossNotFinite
+from llmcloud_runtime.group import Group
 from llmcloud_runtime.progress import Clock, Live
+from llmcloud_runtime.snapshot import Snapshot, seed_step
 
 
 class Watch(TrainerCallback):
-    """The Trainer's callback. `stop` is set by SIGTERM: one more checkpoint, then the end."""
+    """The Trainer's callback. `stop` is set by SIGTERM: one more checkpoint, then the end.
+
+    `stopped`: the training ended because this rank or another was told to.
+    """
 
     def __init__(
         self,
         task: TrainingTask,
         tokens_per_step: int,
-        folder: Path,
         writer: CheckpointWriter,
         live: Live,
         clock: Clock,
         stop: threading.Event,
+        group: Group,
     ) -> None:
         self._task = task
         self._tokens_per_step = tokens_per_step
-        self._folder = folder
         self._writer = writer
         self._live = live
         self._clock = clock
         self._stop = stop
+        self._group = group
+        self.stopped = False
         self._first_step = 0
         self._last_save = time.monotonic()
         self._save_began = 0.0
@@ -54,6 +59,15 @@ class Watch(TrainerCallback):
             phase="Running", step=state.global_step, total_steps=state.max_steps, percent=0
         )
 
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        seed_step(self._task.seed, state.global_step, self._group.rank)
+
     def on_step_end(
         self,
         args: TrainingArguments,
@@ -64,10 +78,13 @@ class Watch(TrainerCallback):
         self._writer.check()
         self._clock.last_step = time.monotonic()
         self._report(state)
-        if self._stop.is_set():
-            control.should_training_stop = True
+        stop, save = self._group.agree(
+            stop=self._stop.is_set(), due=self._due(state.global_step), busy=self._writer.busy
+        )
+        if stop:
+            self.stopped = control.should_training_stop = True
         last = control.should_training_stop or state.global_step >= state.max_steps
-        control.should_save = last or (self._due(state.global_step) and not self._writer.busy)
+        control.should_save = last or save
         self._save_began = time.monotonic()
 
     def on_log(
@@ -88,15 +105,9 @@ class Watch(TrainerCallback):
             )
         self._live.update(loss=logs["loss"], learning_rate=logs["learning_rate"])
 
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **_: Any,
-    ) -> None:
-        folder = self._folder / f"checkpoint-{state.global_step}"
-        self._writer.submit(folder, state.global_step)
+    def keep(self, snapshot: Snapshot) -> None:
+        """A checkpoint is on its way: the rest is the writer's."""
+        self._writer.submit(snapshot)
         self._last_save = time.monotonic()
         self._clock.stalled_seconds += self._last_save - self._save_began
 

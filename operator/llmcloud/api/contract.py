@@ -162,7 +162,17 @@ class TrainingTask(ApiModel):
     checkpoint_every_seconds: int | None = None
     checkpoint_every_steps: int | None = None
     checkpoint_keep: int
+    nodes: int = 1
+    processes: int = 1  # of each node
+    leader: str = ""  # host name of the pod of rank 0, where the others meet
+    grace_seconds: int = 90
     metrics: list[MetricGate]
+
+
+class RoomTask(ApiModel):
+    """Hold a node until told to go: proof that there is room for a larger attempt."""
+
+    kind: Literal["room"] = "room"
 
 
 class FetchTask(ApiModel):
@@ -176,7 +186,7 @@ class FetchTask(ApiModel):
 
 
 Task = Annotated[
-    ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask,
+    ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask | RoomTask,
     Field(discriminator="kind"),
 ]
 TASK: Final[TypeAdapter[Task]] = TypeAdapter(Task)

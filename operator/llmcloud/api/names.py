@@ -18,6 +18,7 @@ LABEL_OWNER_KIND: Final = f"{GROUP}/owner-kind"
 LABEL_OWNER_NAME: Final = f"{GROUP}/owner-name"
 LABEL_OWNER_UID: Final = f"{GROUP}/owner-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
@@ -61,6 +62,7 @@ class Reason(StrEnum):
 
     # Nothing is wrong
     PENDING = "Pending"
+    QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
     EVALUATING = "Evaluating"
@@ -98,6 +100,8 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     DISK_FULL = "DiskFull"
     PREEMPTED = "Preempted"
+    PEER_LOST = "PeerLost"
+    HUNG = "Hung"
     CRASHED = "Crashed"
     FENCED = "Fenced"
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"

@@ -77,7 +77,12 @@ def sha256_of(file: Path) -> str:
 
 def upload_folder(store: Store, folder: Path, path: str) -> list[FileEntry]:
     """Upload all files below `folder` to `path`; entries are sorted, keys relative to `path`."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return upload_files(store, folder, files, path)
+
+
+def upload_files(store: Store, folder: Path, files: Iterable[Path], path: str) -> list[FileEntry]:
+    """Upload some files below `folder` to `path`; entries as those of `upload_folder`."""
 
     def upload(file: Path) -> FileEntry:
         key = file.relative_to(folder).as_posix()
@@ -85,7 +90,7 @@ def upload_folder(store: Store, folder: Path, path: str) -> list[FileEntry]:
         store.put(path + key, file)
         return entry
 
-    return sorted(in_parallel(upload, files, UPLOADS), key=lambda entry: entry.key)
+    return sorted(in_parallel(upload, sorted(files), UPLOADS), key=lambda entry: entry.key)
 
 
 def download(store: Store, path: str, files: Sequence[FileEntry], destination: Path) -> None:

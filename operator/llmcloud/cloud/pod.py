@@ -25,6 +25,7 @@ from llmcloud.api.contract import (
     Outcome,
     Progress,
     ProvisionTask,
+    RoomTask,
     TrainingTask,
 )
 from llmcloud.cloud import outcome as outcomes
@@ -70,10 +71,12 @@ def run(kinds: tuple[type[ApiModel], ...], work: Callable[[Any, Report], Outcome
 
 def run_store_task() -> int:
     """`llmcloud task`: provisions, deletes or fetches, as the environment says."""
-    return run((ProvisionTask, DeleteStoreTask, FetchTask), _store_work)
+    return run((ProvisionTask, DeleteStoreTask, FetchTask, RoomTask), _store_work)
 
 
-def _store_work(task: ProvisionTask | DeleteStoreTask | FetchTask, report: Report) -> Outcome:
+def _store_work(
+    task: ProvisionTask | DeleteStoreTask | FetchTask | RoomTask, report: Report
+) -> Outcome:
     from llmcloud.cloud.fetch import fetch
     from llmcloud.cloud.provision import provision
     from llmcloud.cloud.remove import remove
@@ -85,6 +88,9 @@ def _store_work(task: ProvisionTask | DeleteStoreTask | FetchTask, report: Repor
             return remove(task)
         case FetchTask():
             return fetch(task)
+        case RoomTask():
+            while True:
+                signal.pause()
 
 
 def _task(kinds: tuple[type[ApiModel], ...]) -> ApiModel:
@@ -95,7 +101,7 @@ def _task(kinds: tuple[type[ApiModel], ...]) -> ApiModel:
         )
     if len(text) > TASK_BYTES:
         raise ConfigurationInvalid(f"{ENV_TASK} is larger than {TASK_BYTES} bytes.")
-    task: ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask
+    task: ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask | RoomTask
     task = TASK.validate_json(text)
     if not isinstance(task, kinds):
         raise ConfigurationInvalid(f"This image does not do tasks of kind {task.kind}.")

@@ -1,0 +1,190 @@
+"""The processes that train one model together: who they are, what they agree on, who is lost.
+
+Ranks are numbered node by node. They meet at a key-value store that rank 0 serves; gradients go
+over NCCL between GPUs and over gloo between CPUs. A rank that is alone needs none of it.
+
+A lost node closes no connection: the others would wait for it until a collective times out. So
+every rank counts up in the store, and rank 0 and the others watch each other.
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from llmcloud.api.contract import TrainingTask
+from llmcloud_runtime.errors import PeerLost
+
+MEETING_PORT = 29500
+JOIN_SECONDS = 900
+"""The other pods may pull their image, or wait for a node."""
+COLLECTIVE_SECONDS = 600
+BEAT_SECONDS = 2.0
+LOST_SECONDS = 20.0
+"""A rank that has not counted for so long is lost."""
+
+ENV_INDEX = "JOB_COMPLETION_INDEX"
+ENV_LOCAL_RANK = "LOCAL_RANK"
+
+_LOST = re.compile(
+    r"connection (closed|reset|refused)|broken pipe|socket (timeout|closed)|nccl|gloo"
+    r"|timed? ?out waiting|not connected|peer",
+    re.IGNORECASE,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Group:
+    """One rank's view. `store` and `control` are None where it is alone."""
+
+    rank: int = 0
+    ranks: int = 1
+    local_rank: int = 0
+    store: Any = None
+    control: Any = None
+    saving: Any = None
+    """The processes again, for the threads that write checkpoints."""
+    _left: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that holds the ledger, evaluates and publishes."""
+        return self.rank == 0
+
+    def shared(self, key: str, make: Callable[[], str]) -> str:
+        """Rank 0's text, on all ranks."""
+        if self.ranks == 1:
+            return make()
+        if self.leads:
+            self.store.set(key, make())
+        return str(self.store.get(key).decode())
+
+    def agree(self, *, stop: bool, due: bool, busy: bool) -> tuple[bool, bool]:
+        """(stop, save), the same on all ranks: one is asked to stop, rank 0 finds a checkpoint
+        due, nobody is busy with the one before."""
+        if self.ranks == 1:
+            return stop, due and not busy
+        import torch
+        import torch.distributed as dist
+
+        votes = torch.tensor([stop, due and self.leads, busy], dtype=torch.int32)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+        any_stop, any_due, any_busy = (bool(vote) for vote in votes.tolist())
+        return any_stop, any_due and not any_busy
+
+    def leave(self) -> None:
+        """This rank has done its part: its silence means nothing."""
+        self._left.set()
+        if self.store is not None:
+            self.store.clone().set(_beat(self.rank), "left")
+
+
+ALONE = Group()
+
+
+def join(task: TrainingTask, lost: Callable[[PeerLost], None]) -> Group:
+    """Meet the other ranks. `lost` is called in a thread when one of them is gone.
+
+    Raises PeerLost if they do not come.
+    """
+    ranks = task.nodes * task.processes
+    if ranks == 1:
+        return ALONE
+    import torch
+    import torch.distributed as dist
+
+    local = int(os.environ.get(ENV_LOCAL_RANK, "0"))
+    rank = int(os.environ.get(ENV_INDEX, "0")) * task.processes + local
+    host = task.leader if task.nodes > 1 and rank else "127.0.0.1"
+    names = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": local,
+             "LOCAL_WORLD_SIZE": task.processes, "MASTER_ADDR": host,
+             "MASTER_PORT": _port()}  # fmt: skip
+    os.environ.update({name: str(value) for name, value in names.items()})
+    with lost_peers("meeting the other ranks"):
+        store = dist.TCPStore(
+            host, _port(), ranks, rank == 0, timeout=timedelta(seconds=JOIN_SECONDS)
+        )
+        gpus = torch.cuda.is_available()
+        if gpus:
+            torch.cuda.set_device(local)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if gpus else "gloo",
+            store=dist.PrefixStore("training", store),
+            rank=rank,
+            world_size=ranks,
+            timeout=timedelta(seconds=COLLECTIVE_SECONDS),
+        )
+        control, saving = dist.new_group(backend="gloo"), dist.new_group(backend="gloo")
+    group = Group(rank, ranks, local, store, control, saving)
+    _watch_each_other(group, lost)
+    log.info("Rank %d of %d", rank, ranks)
+    return group
+
+
+@contextmanager
+def lost_peers(doing: str) -> Iterator[None]:
+    """A collective that fails for want of a peer becomes PeerLost."""
+    import torch.distributed as dist
+
+    try:
+        yield
+    except (dist.DistError, RuntimeError) as error:
+        if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
+            raise
+        raise PeerLost(
+            f"Another rank was lost while {doing}; the next attempt goes on from the last "
+            "checkpoint."
+        ) from error
+
+
+def _port() -> int:
+    return int(os.environ.get("LLMCLOUD_MEETING_PORT", MEETING_PORT))
+
+
+def _beat(rank: int) -> str:
+    return f"beat/{rank}"
+
+
+def _watch_each_other(group: Group, lost: Callable[[PeerLost], None]) -> None:
+    store = group.store.clone()
+    store.set_timeout(timedelta(seconds=LOST_SECONDS))
+    store.set(_beat(group.rank), "0")
+    watched = [rank for rank in range(group.ranks) if rank != group.rank]
+    if not group.leads:
+        watched = [0]
+
+    def watch() -> None:
+        seen: dict[int, tuple[str, float]] = {}
+        count = 0
+        try:
+            while not group._left.wait(BEAT_SECONDS):
+                count += 1
+                store.set(_beat(group.rank), str(count))
+                for rank in list(watched):
+                    word = store.get(_beat(rank)).decode()
+                    before, since = seen.get(rank, ("", time.monotonic()))
+                    if word == "left":
+                        watched.remove(rank)
+                    elif word != before:
+                        seen[rank] = (word, time.monotonic())
+                    elif time.monotonic() - since > LOST_SECONDS:
+                        raise TimeoutError(f"rank {rank} is silent")
+        except Exception as error:  # the store is rank 0's: without an answer it is gone
+            if not group._left.is_set():
+                log.warning("Peers: %s", error)
+                lost(
+                    PeerLost(
+                        f"Another rank has been silent for {LOST_SECONDS:.0f} s; the next attempt "
+                        "goes on from the last checkpoint."
+                    )
+                )
+
+    threading.Thread(target=watch, name="peers", daemon=True).start()

@@ -1,0 +1,117 @@
+"""Training goes on exactly where it was, with any number of ranks, and notices who is gone."""
+
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from llmcloud.api.contract import ExitCode
+from llmcloud.api.names import Reason
+from tests.support.ranks import Training, send
+
+Job = Callable[..., Training]
+SEEDS = 10
+"""Of the whole matrix."""
+
+
+def furthest(ours: dict[int, float], theirs: dict[int, float]) -> float:
+    """The largest difference of the losses at a step."""
+    assert ours.keys() == theirs.keys()
+    return max(abs(loss - theirs[step]) for step, loss in ours.items())
+
+
+def seeds(config: pytest.Config) -> range:
+    return range(SEEDS if config.getoption("--soak") else 1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One seed of ten, all with --soak."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", seeds(metafunc.config))
+
+
+def test_one_rank_that_is_killed_goes_on_to_the_last_bit(
+    job: Job, undisturbed: dict[int, float], seed: int
+) -> None:
+    training = job(f"killed-{seed}")
+    drawn = random.Random(seed)
+    rank = training.start(1)
+    durable = training.await_checkpoint(rank, drawn.randrange(1, 19))
+    send(rank, signal.SIGKILL)
+    training.finish(rank)
+    assert training.past().checkpoints[0].step >= durable
+    training.run(2)
+    assert training.losses() == undisturbed
+
+
+def test_from_two_ranks_to_one_and_back(job: Job, undisturbed: dict[int, float], seed: int) -> None:
+    """The global batch and the order of the samples are the same at any size; and of two ranks
+    one is asked to stop, or killed."""
+    training = job(f"elastic-{seed}")
+    drawn = random.Random(seed)
+    pair = training.start(1, ranks=2)
+    training.await_checkpoint(pair, 6)
+    asked = drawn.choice([0, 1])
+    send(pair[asked : asked + 1], signal.SIGTERM)
+    assert training.finish(pair) == [ExitCode.INTERRUPTED] * 2
+    assert [rank.outcome().reason for rank in pair] == [Reason.PREEMPTED] * 2
+
+    alone = training.start(2)
+    training.await_checkpoint(alone, 12)
+    send(alone, signal.SIGTERM)
+    assert training.finish(alone) == [ExitCode.INTERRUPTED]
+
+    training.run(3, ranks=2)
+    assert furthest(training.losses(), undisturbed) < 1e-3
+
+
+def test_two_ranks_of_which_one_is_killed_go_on_as_if_nothing_had_been(
+    job: Job, undisturbed: dict[int, float], seed: int
+) -> None:
+    training = job(f"pair-{seed}")
+    drawn = random.Random(seed)
+    pair = training.start(1, ranks=2)
+    training.await_checkpoint(pair, drawn.randrange(1, 13))
+    killed = drawn.choice([0, 1])
+    send(pair[killed : killed + 1], signal.SIGKILL)
+    codes = training.finish(pair, 60)
+    assert codes[killed] == -signal.SIGKILL
+    assert pair[1 - killed].outcome().reason is Reason.PEER_LOST
+    training.run(2, ranks=2)
+    resumed = training.losses()
+
+    other = job(f"pair-undisturbed-{seed}")
+    other.run(1, ranks=2)
+    assert furthest(resumed, other.losses()) < 1e-6
+    assert furthest(resumed, undisturbed) < 1e-3
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_rank_that_falls_silent_is_noticed(job: Job, frozen: int) -> None:
+    """A node that is cut off closes no connection."""
+    training = job(f"silent-{frozen}", max_steps=100000, checkpoint_every_steps=6)
+    pair = training.start(1, ranks=2)
+    training.await_checkpoint(pair, 6)
+    send(pair[frozen : frozen + 1], signal.SIGSTOP)
+    assert pair[1 - frozen].process.wait(60) == ExitCode.FAILED
+    assert pair[1 - frozen].outcome().reason is Reason.PEER_LOST
+    send(pair[frozen : frozen + 1], signal.SIGKILL)
+
+
+def test_a_corrupt_checkpoint_is_left_for_the_one_before(
+    job: Job, undisturbed: dict[int, float]
+) -> None:
+    training = job("corrupt")
+    rank = training.start(1)
+    training.await_checkpoint(rank, 12)
+    send(rank, signal.SIGKILL)
+    training.finish(rank)
+    newest = training.past().checkpoints[0]
+    shard = next(entry for entry in newest.files if entry.key.endswith(".safetensors"))
+    path = f"{training.name}/{newest.path}{shard.key}"
+    training.store.put(path, b"\0" * shard.bytes)
+    again = training.start(2)
+    assert training.finish(again) == [ExitCode.OK]
+    assert f"Checkpoint of step {newest.step} is left aside" in again[0].log.read_text()
+    assert training.losses() == undisturbed
