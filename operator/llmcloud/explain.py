@@ -18,9 +18,10 @@ from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld
+from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
-from llmcloud.plan.training import TrainingWorld, plan_training
+from llmcloud.plan.training import plan_training
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DEFAULTS: Final = PodDefaults(

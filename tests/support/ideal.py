@@ -16,7 +16,7 @@ from llmcloud.api.accesskey import KeyUsage
 from llmcloud.api.contract import Progress
 from llmcloud.api.kinds import KINDS
 from llmcloud.api.leases import KeySample
-from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, Kind
+from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, LABEL_COMPONENT, Kind
 from llmcloud.cluster.execute import with_intent
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.autoscaling import ScalingView
@@ -25,6 +25,8 @@ from llmcloud.plan.dataset import DatasetWorld, plan_dataset
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view
 from llmcloud.plan.failures import obstacle
+from llmcloud.plan.group import ROOM
+from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, from_timestamp, owner_from
 from llmcloud.plan.model import timestamp as written
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
@@ -79,8 +81,8 @@ class IdealCluster:
         return sorted(jobs, key=lambda job: int(job["metadata"]["labels"]["llmcloud.dev/attempt"]))
 
     def active_jobs(self) -> list[Manifest]:
-        """The Jobs that have not ended."""
-        return [job for job in self.jobs() if not job.get("status")]
+        """The Jobs of attempts that have not ended."""
+        return [job for job in self.jobs() if not job.get("status") and not is_room(job)]
 
     def state(self) -> dict[str, Any]:
         """All that a converged cluster is compared by."""
@@ -98,7 +100,9 @@ class IdealCluster:
             return Plan()
         owner = owner_from(copy.deepcopy(self.owner))
         pods = [pod_view(raw) for raw in self.pods.values()]
-        jobs = tuple(job_view(raw, pods) for raw in self.jobs())
+        views = tuple(job_view(raw, pods) for raw in self.jobs())
+        jobs = tuple(job for job in views if job.role != ROOM)
+        room = next((job for job in reversed(views) if job.role == ROOM), None)
         match self.kind:
             case Kind.OBJECT_STORE:
                 deleted = self.owner["metadata"].get("deletionTimestamp")
@@ -109,7 +113,9 @@ class IdealCluster:
                 world = DatasetWorld(owner, stores, jobs, now, self.progress)
                 return plan_dataset(world, worlds.DEFAULTS)
             case Kind.TRAINING_JOB:
-                return plan_training(self._training(owner, jobs, pods, now), worlds.DEFAULTS)
+                return plan_training(
+                    replace(self._training(owner, jobs, pods, now), room=room), worlds.DEFAULTS
+                )
             case Kind.DEPLOYMENT:
                 return plan_deployment(self._deployment(owner, pods, now), worlds.DEFAULTS)
             case Kind.ACCESS_KEY:
@@ -207,7 +213,7 @@ class IdealCluster:
         if there is None:
             meta = {"uid": f"uid-{name}", "creationTimestamp": written(now)}
             self.children[key] = {**intended, "metadata": {**intended["metadata"], **meta}}
-            if manifest["kind"] == "Job":
+            if manifest["kind"] == "Job" and not is_room(manifest):
                 self.made.append(name)
             return
         assert manifest["kind"] != "Job" or there["spec"] == manifest["spec"], "a Job was changed"
@@ -233,6 +239,11 @@ class IdealCluster:
         )
         assert pruned == status, "the API server would drop members or nulls of the status"
         self.owner["status"] = copy.deepcopy(status)
+
+
+def is_room(job: Manifest) -> bool:
+    """Whether a Job only asks for nodes."""
+    return bool(job["metadata"]["labels"].get(LABEL_COMPONENT) == ROOM)
 
 
 def intents_hold(cluster: IdealCluster, plan: Plan) -> bool:

@@ -164,6 +164,7 @@ def raw_job(
     created: datetime = NOW,
     tried: datetime | None = NOW,
     image: str = "registry/runtime:1",
+    nodes: int = 1,
 ) -> Manifest:
     """A Job that has just been made, and that the Job controller has looked at."""
     annotations = {
@@ -185,7 +186,10 @@ def raw_job(
             "labels": {LABEL_ATTEMPT: str(attempt)},
             "annotations": annotations,
         },
-        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+        "spec": {
+            "completions": nodes,
+            "template": {"spec": {"containers": [{"image": image}]}},
+        },
         "status": {"startTime": timestamp(tried)} if tried else {},
     }
 
@@ -204,15 +208,19 @@ def end_job(raw: Manifest, moment: datetime = NOW, *, succeeded: bool, message: 
     }
 
 
-def raw_pod(job: Manifest, phase: str = "Pending", **status: Any) -> Manifest:
+def raw_pod(job: Manifest, phase: str = "Pending", index: int = 0, **status: Any) -> Manifest:
     """A pod of the job; `status` members are the wire's."""
     meta = job["metadata"]
+    own = {
+        "batch.kubernetes.io/job-name": meta["name"],
+        "batch.kubernetes.io/job-completion-index": str(index),
+    }
     return {
         "metadata": {
-            "name": f"{meta['name']}-0-x",
+            "name": f"{meta['name']}-{index}-x",
             "namespace": meta["namespace"],
-            "uid": f"{meta['uid']}-pod",
-            "labels": {**meta["labels"], "batch.kubernetes.io/job-name": meta["name"]},
+            "uid": f"{meta['uid']}-pod-{index}",
+            "labels": {**meta["labels"], **own},
         },
         "status": {"phase": phase, **status},
     }
@@ -231,6 +239,12 @@ def waiting(reason: str, message: str = "", since: datetime = NOW) -> Manifest:
     return {"containerStatuses": [{"name": "main", "state": state}], "conditions": [bound]}
 
 
+def scheduled(since: datetime = NOW) -> Manifest:
+    """Pod status members of a pod that got a node."""
+    bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp(since)}
+    return {"conditions": [bound]}
+
+
 def unschedulable(message: str) -> Manifest:
     """Pod status members of a pod that the scheduler cannot place."""
     refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
@@ -246,22 +260,27 @@ def make_job(
     deleting: bool = False,
     pod: Manifest | None = None,
     phase: str = "",
+    pods: list[Manifest] | None = None,
     warnings: tuple[str, ...] = (),
     **more: Any,
 ) -> JobView:
-    """A Job as decisions see it. `phase` gives it a pod, whose status has the members `pod`."""
+    """A Job as decisions see it. `phase` gives it a pod, whose status has the members `pod`;
+    `pods` gives it several, by their status."""
     raw = raw_job(attempt, recipe, **more)
     if ended_at is not None:
         end_job(raw, ended_at, succeeded=succeeded)
     if deleting:
         raw["metadata"]["deletionTimestamp"] = timestamp(NOW)
-    pods = [make_pod(raw, phase, **(pod or {}))] if phase else []
-    return job_view(raw, pods, warnings)
+    members = pods if pods is not None else [{"phase": phase, **(pod or {})}] if phase else []
+    views = [make_pod(raw, index=index, **status) for index, status in enumerate(members)]
+    return job_view(raw, views, warnings)
 
 
-def make_pod(job: Manifest | None = None, phase: str = "Pending", **status: Any) -> PodView:
+def make_pod(
+    job: Manifest | None = None, phase: str = "Pending", index: int = 0, **status: Any
+) -> PodView:
     """A pod as decisions see it."""
-    return pod_view(raw_pod(job or raw_job(), phase, **status))
+    return pod_view(raw_pod(job or raw_job(), phase, index, **status))
 
 
 def succeeded_job(outcome: Outcome, attempt: int = 1, recipe: str = "r", **more: Any) -> JobView:

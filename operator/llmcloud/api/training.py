@@ -119,6 +119,19 @@ class Checkpoint(ApiModel):
     )
 
 
+class Nodes(ApiModel):
+    """How many pods train together; the global batch is the same with any number."""
+
+    min: int = Field(default=1, description="Fewest: with less the job waits.", ge=1, le=1024)
+    max: int = Field(default=1, description="Most.", ge=1, le=1024)
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("self.min <= self.max", "min must not be above max: change one of them")
+        )
+    )
+
+
 class Metric(ApiModel):
     """A metric and the bounds within which the job passes."""
 
@@ -141,7 +154,7 @@ class Evaluation(ApiModel):
 class LLMTrainingJobSpec(ApiModel):
     """What is trained, on what, how, and where the result goes."""
 
-    mutable: ClassVar[frozenset[str]] = frozenset({"checkpoint", "suspend"})
+    mutable: ClassVar[frozenset[str]] = frozenset({"checkpoint", "nodes", "suspend"})
 
     model: TrainingModel = Field(description="What is trained.")
     task: Literal["causal-lm"] = Field(description="What the model learns to do.")
@@ -157,6 +170,11 @@ class LLMTrainingJobSpec(ApiModel):
         default=AcceleratedResources(), description="Of each training pod."
     )
     placement: Placement
+    nodes: Nodes = Field(default=Nodes(), description="How many pods train together.")
+    queue: Name | None = Field(
+        default=None,
+        description="Kueue's LocalQueue, which lets the pods start, all or none.",
+    )
     pod: PodSettings = Field(default=PodSettings(), description="Additions to the training pods.")
     output: Output = Field(description="Where checkpoints and the model are written.")
     checkpoint: Checkpoint = Field(
@@ -170,6 +188,16 @@ class LLMTrainingJobSpec(ApiModel):
     )
     evaluation: Evaluation | None = Field(default=None, description="How the result is judged.")
     suspend: bool = Field(default=False, description="True: checkpoint, stop the pods, wait.")
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.queue) || self.nodes.min == self.nodes.max",
+                "a queue admits a fixed number of nodes: make nodes.min and nodes.max the same, "
+                "or remove queue",
+            )
+        )
+    )
 
 
 Phase = Literal[

@@ -25,6 +25,7 @@ _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
         ("v1", "ConfigMap"): ("/api/v1", "configmaps"),
         ("v1", "Node"): ("/api/v1", "nodes"),
         ("v1", "Pod"): ("/api/v1", "pods"),
+        ("v1", "Service"): ("/api/v1", "services"),
         ("v1", "Event"): ("/api/v1", "events"),
         ("batch/v1", "Job"): ("/apis/batch/v1", "jobs"),
         ("apps/v1", "Deployment"): ("/apis/apps/v1", "deployments"),

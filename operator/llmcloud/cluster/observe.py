@@ -33,12 +33,14 @@ from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment import pinned_model
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
 from llmcloud.plan.failures import obstacle
+from llmcloud.plan.group import ROOM
+from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.routes import RoutesWorld, holders
-from llmcloud.plan.training import TrainingWorld, is_final
+from llmcloud.plan.training import is_final
 from llmcloud.plan.waiting import needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook
 
@@ -169,11 +171,15 @@ class Observer:
         if is_final(owner) or isinstance(spec, str):
             return TrainingWorld(owner, None, (), (), now), {}
         jobs, pods = await self._jobs(owner)
+        room = next((job for job in reversed(jobs) if job.role == ROOM), None)
+        jobs = tuple(job for job in jobs if job.role != ROOM)
+        pods = tuple(pod for pod in pods if room is None or pod.job != room.name)
         progress = await self._reports.progress(pods)
         live = [job for job in jobs if not job.deleting]
         under_way = live and live[-1].active and not obstacle(live[-1].pods, live[-1].warnings)
         if spec.suspend or under_way:
-            return TrainingWorld(owner, None, (), jobs, now, pods, progress), {}
+            nodes = await self._placed_nodes(spec) if spec.nodes.max > spec.nodes.min else ()
+            return TrainingWorld(owner, None, (), jobs, now, pods, progress, nodes, room), {}
         key = (owner.kind, owner.namespace, owner.name)
         references = [
             (Kind.DATASET, owner.namespace, spec.datasets[0].name),
@@ -187,12 +193,13 @@ class Observer:
             names.append(dataset_spec.output.store.name)
             self._note(key, [*references, (Kind.OBJECT_STORE, owner.namespace, names[-1])])
         stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
-        needed = spec.resources.accelerator or any(place.capacity for place in spec.placement)
-        nodes = await self._node_labels() if needed else ()
-        return TrainingWorld(owner, dataset, stores, jobs, now, pods, progress, nodes), {}
+        nodes = await self._placed_nodes(spec)
+        return TrainingWorld(owner, dataset, stores, jobs, now, pods, progress, nodes, room), {}
 
-    async def _node_labels(self) -> NodeLabels | None:
-        """None in an installation for one namespace: nodes belong to none."""
+    async def _placed_nodes(self, spec: LLMTrainingJobSpec) -> NodeLabels | None:
+        """The nodes' labels, if they decide anything; None in an installation for one namespace."""
+        if not spec.resources.accelerator and not any(p.capacity for p in spec.placement):
+            return ()
         return None if self._scope.watched_namespace else await self._nodes.labels()
 
     async def deployment_world(self, owner: Owner) -> tuple[DeploymentWorld, Intents]:

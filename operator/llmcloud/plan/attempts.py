@@ -47,6 +47,7 @@ class Attempt:
     outcome: Outcome | None = None
     problem: Problem | None = None
     wait_seconds: float | None = None
+    nodes: int = 1
     place: int = 0
     """Index of its entry in spec.placement; a new attempt after a failure begins with the first."""
     obsolete: tuple[JobView, ...] = ()
@@ -138,15 +139,16 @@ def _after_failure(
 
 
 def moved_attempt(
-    attempt: Attempt, jobs: tuple[JobView, ...], recorded: int, place: int
+    attempt: Attempt, jobs: tuple[JobView, ...], recorded: int, place: int, nodes: int
 ) -> Attempt:
-    """Another attempt of the same work in another place; that of `attempt` has not begun."""
+    """Another attempt of the same work, elsewhere or smaller; that of `attempt` has not begun."""
     assert attempt.job is not None
     return Attempt(
         State.START,
         max([recorded, *(job.attempt for job in jobs)]) + 1,
         attempt.retries,
         attempt.failures,
+        nodes=nodes,
         place=place,
         obsolete=(*attempt.obsolete, attempt.job),
     )

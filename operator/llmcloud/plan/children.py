@@ -18,6 +18,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 ANNOTATION_RETRIES = f"{GROUP}/retries"
 ANNOTATION_FAILURES = f"{GROUP}/failures"
 ANNOTATION_PLACE = f"{GROUP}/place"
+ANNOTATION_BASE = f"{GROUP}/base"
 ANNOTATION_DATASET_VERSION = f"{GROUP}/dataset-version"
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -59,6 +60,10 @@ class PodView:
     deleting: bool
     attempt: int
     job: str
+    index: int = 0
+    """Of the pod in its Job."""
+    gone_by: datetime | None = None
+    """When its grace period ends, if it is being deleted."""
     scheduled: datetime | None = None
     reason: str = ""
     message: str = ""
@@ -110,6 +115,12 @@ class JobView:
     image: str
     place: int = 0
     """Index of its entry in spec.placement."""
+    nodes: int = 1
+    base: int = 0
+    """Of a Job that asks for room: nodes of the attempt for which it does."""
+    role: str = ""
+    queued: bool = False
+    """Held back by Kueue, or by whoever set `suspend`."""
     pods: tuple[PodView, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -185,6 +196,8 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         deleting="deletionTimestamp" in meta,
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         job=labels.get("batch.kubernetes.io/job-name", ""),
+        index=_number(labels.get("batch.kubernetes.io/job-completion-index")),
+        gone_by=_moment(meta.get("deletionTimestamp")),
         scheduled=_moment(scheduled.get("lastTransitionTime"))
         if scheduled.get("status") == "True"
         else None,
@@ -210,7 +223,9 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
     """A Job as the API server gives it, with those of `pods` that are its own."""
     meta = raw["metadata"]
     annotations = meta.get("annotations") or {}
-    complete, failed = _condition(raw, "Complete"), _condition(raw, "Failed")
+    complete = _condition(raw, "Complete")
+    # A Job that fails is not Failed before its last pod is gone, which a lost node's never is.
+    failed = _condition(raw, "Failed") or _condition(raw, "FailureTarget")
     ended = complete or failed
     tried = (raw.get("status") or {}).get("startTime")
     containers = raw["spec"]["template"]["spec"]["containers"]
@@ -232,6 +247,10 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         failure_message=failed.get("message", ""),
         image=containers[0].get("image", ""),
         place=_number(annotations.get(ANNOTATION_PLACE)),
+        nodes=raw["spec"].get("completions", 1),
+        base=_number(annotations.get(ANNOTATION_BASE)),
+        role=(meta.get("labels") or {}).get(LABEL_COMPONENT, ""),
+        queued=bool(raw["spec"].get("suspend")),
         pods=tuple(pod for pod in pods if pod.job == meta["name"]),
         warnings=warnings,
     )

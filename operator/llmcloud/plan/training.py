@@ -3,22 +3,20 @@
 Complete and Failed are final: the specification is immutable, so nothing is planned after them.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import replace
 
 from llmcloud.api.base import digest
-from llmcloud.api.contract import Progress, TrainingResult
-from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.contract import TrainingResult
 from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
-from llmcloud.plan.accelerators import NodeLabels
-from llmcloud.plan.attempts import Attempt, State, decide_attempt, moved_attempt
-from llmcloud.plan.children import JobView, PodView
+from llmcloud.plan import group
+from llmcloud.plan.attempts import Attempt, State, decide_attempt
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
-from llmcloud.plan.manifests.trainer import Inputs, training_job
-from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
-from llmcloud.plan.placement import ANYWHERE, Move, next_move, schedule
-from llmcloud.plan.stores import Missing, usable_store
+from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
+from llmcloud.plan.inputs import TrainingWorld, inputs_of, pinned_version
+from llmcloud.plan.manifests.trainer import meeting_service, training_job
+from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.stores import Missing
 from llmcloud.plan.waiting import look_again_seconds
 
 PROGRESS_SECONDS = 5.0
@@ -36,21 +34,6 @@ _KEPT = (
 )
 
 
-@dataclass(frozen=True)
-class TrainingWorld:
-    """An LLMTrainingJob, what it refers to (None: missing), its Jobs, pods and report."""
-
-    owner: Owner
-    dataset: Owner | None
-    stores: tuple[tuple[str, Owner | None], ...]
-    jobs: tuple[JobView, ...]
-    now: datetime
-    pods: tuple[PodView, ...] = ()
-    progress: Progress | None = None
-    nodes: NodeLabels | None = ()
-    """None: this installation may not list nodes."""
-
-
 def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     """One attempt at a time, fenced in the store, until it succeeds or cannot."""
     owner = world.owner
@@ -62,13 +45,13 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     if isinstance(spec, str):
         judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
         return Plan(status=_status(world, judgement, "Pending", _kept(owner)))
-    version = _pinned_version(world)
+    version = pinned_version(world)
     recipe = _recipe(world, spec, version) if version else ""
     attempt = decide_attempt(
         world.jobs,
         recipe,
         world.now,
-        recorded=owner.status.get("attempt", 0),
+        recorded=world.recorded,
         recorded_failures=owner.status.get("failures", 0),
         backoff_limit=spec.backoff_limit,
         image=defaults.runtime_image,
@@ -76,32 +59,31 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
     if spec.suspend and not ended:
         return _plan_suspension(world, attempt.failures)
-    move = None if ended else next_move(spec.placement, attempt.job, world.now)
-    if move is not None and not move.wait_seconds:
-        recorded = owner.status.get("attempt", 0)
-        attempt = moved_attempt(attempt, world.jobs, recorded, move.place)
+    refusal = group.size_refusal(spec)
+    if refusal is not None and not ended:
+        return _plan_wait(world, refusal, None)
+    attempt, wait_seconds = relocated(world, spec, attempt)
     if attempt.state is State.START:
         return _plan_start(world, spec, attempt, defaults)
-    return _plan_follow(world, attempt, move)
+    job = attempt.job if attempt.state is State.RUNNING else None
+    if job is not None and group.outgrown(spec, job, world.room):
+        return _plan_stop(world, attempt.number, (job.ref,))
+    return _plan_follow(world, spec, attempt, wait_seconds, defaults)
+
+
+def _plan_stop(world: TrainingWorld, number: int, deletes: tuple[ObjectRef, ...]) -> Plan:
+    """Pods of an attempt save a checkpoint and go before the next attempt starts."""
+    message = f"The pods of attempt {number} save a checkpoint and stop; another attempt follows"
+    judgement = Judgement(False, Reason.STARTING, message, reconciling=True)
+    members = _kept(world.owner) | {"attempt": number}
+    status = _status(world, judgement, "Starting", members)
+    return Plan(deletes=deletes, status=status, requeue_seconds=PROGRESS_SECONDS)
 
 
 def is_final(owner: Owner) -> bool:
     """Whether the job is Complete or Failed, of whatever generation."""
     final = (Condition.COMPLETE, Condition.FAILED)
     return any(owner.condition(type_).get("status") == "True" for type_ in final)
-
-
-def _pinned_version(world: TrainingWorld) -> str:
-    """Status first, then the Job (a crash may lie between), then the request, then the newest."""
-    pinned = (world.owner.status.get("inputs") or {}).get("datasets") or []
-    if pinned:
-        return str(pinned[0]["version"])
-    for job in reversed(world.jobs):
-        if job.dataset_version:
-            return job.dataset_version
-    wanted = world.owner.spec["datasets"][0].get("version")
-    newest = world.dataset.status.get("version") if world.dataset else None
-    return str(wanted or newest or "")
 
 
 def _recipe(world: TrainingWorld, spec: LLMTrainingJobSpec, version: str) -> str:
@@ -117,40 +99,17 @@ def _recipe(world: TrainingWorld, spec: LLMTrainingJobSpec, version: str) -> str
     return digest({"spec": wire, "dataset": version})
 
 
-def _inputs(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:
-    name = spec.datasets[0].name
-    if world.dataset is None:
-        return Missing(
-            Reason.DATASET_NOT_FOUND,
-            f"LLMDataset {name} does not exist in this namespace: create it",
-        )
-    version = _pinned_version(world)
-    dataset_spec = parse(LLMDatasetSpec, world.dataset.spec)
-    if not version or isinstance(dataset_spec, str):
-        said = world.dataset.condition(Condition.READY).get("message") or "it is being prepared"
-        return Missing(
-            Reason.DATASET_NOT_READY, f"LLMDataset {name} has no version to train on yet: {said}"
-        )
-    stores = dict(world.stores)
-    accesses = []
-    for store in (dataset_spec.output.store.name, spec.output.store.name):
-        access = usable_store(store, stores.get(store))
-        if isinstance(access, Missing):
-            return access
-        accesses.append(access)
-    return Inputs(version, name, dataset_spec.output.store.path, *accesses)
-
-
 def _plan_start(
     world: TrainingWorld, spec: LLMTrainingJobSpec, attempt: Attempt, defaults: PodDefaults
 ) -> Plan:
     owner = world.owner
-    obsolete = tuple(job.ref for job in attempt.obsolete)
-    inputs = _inputs(world, spec)
+    if not attempt.obsolete and is_stopping(world):
+        return _plan_stop(world, world.recorded, ())
+    obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
+    inputs = inputs_of(world, spec)
     if isinstance(inputs, Missing):
         return _plan_wait(world, inputs, None)
-    place = spec.placement[attempt.place] if spec.placement else ANYWHERE
-    scheduling = schedule(spec.resources, place, defaults.catalogue, world.nodes)
+    scheduling = scheduling_of(world, spec, attempt, defaults)
     if isinstance(scheduling, Missing):
         return _plan_wait(world, scheduling, NODES_SECONDS)
     recipe = _recipe(world, spec, inputs.version)
@@ -167,7 +126,7 @@ def _plan_start(
         },
     }
     return Plan(
-        applies=(job,),
+        applies=(meeting_service(owner), job) if attempt.nodes > 1 else (job,),
         deletes=obsolete,
         status=_status(world, judgement, "Starting", members),
     )
@@ -185,7 +144,13 @@ def _plan_wait(world: TrainingWorld, missing: Missing, requeue_seconds: float | 
     return Plan(status=status, requeue_seconds=requeue_seconds)
 
 
-def _plan_follow(world: TrainingWorld, attempt: Attempt, move: Move | None) -> Plan:
+def _plan_follow(
+    world: TrainingWorld,
+    spec: LLMTrainingJobSpec,
+    attempt: Attempt,
+    wait_seconds: float | None,
+    defaults: PodDefaults,
+) -> Plan:
     owner = world.owner
     assert attempt.job is not None
     pinned = {
@@ -202,7 +167,7 @@ def _plan_follow(world: TrainingWorld, attempt: Attempt, move: Move | None) -> P
         "failures": attempt.failures,
         "inputs": pinned,
     }
-    obsolete = tuple(job.ref for job in attempt.obsolete)
+    obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
     match attempt.state:
         case State.SUCCEEDED:
             status = _succeeded(world, attempt, members)
@@ -217,12 +182,16 @@ def _plan_follow(world: TrainingWorld, attempt: Attempt, move: Move | None) -> P
             status = _status(world, judgement, "Pending", members)
             return Plan(deletes=obsolete, status=status, requeue_seconds=attempt.wait_seconds)
         case _:
-            return _plan_running(world, attempt, move, members)
+            plan = _plan_running(world, attempt, members)
+    if wait_seconds is not None:
+        soonest = min(plan.requeue_seconds or wait_seconds, wait_seconds)
+        plan = replace(plan, requeue_seconds=soonest)
+    if attempt.state is State.RUNNING and plan.status and plan.status["phase"] == "Running":
+        plan = replace(plan, applies=room_of(world, spec, attempt, defaults))
+    return plan
 
 
-def _plan_running(
-    world: TrainingWorld, attempt: Attempt, move: Move | None, members: Manifest
-) -> Plan:
+def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Plan:
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
@@ -233,6 +202,9 @@ def _plan_running(
             False, attempt.problem.reason, attempt.problem.message, reconciling=True
         )
         phase = "Pending"
+    elif attempt.job is not None and attempt.job.queued:
+        phase, message = "Queued", f"Attempt {attempt.number} waits in its queue"
+        judgement = Judgement(False, Reason.QUEUED, message, reconciling=True)
     elif attempt.state is State.RUNNING:
         requeue = PROGRESS_SECONDS
         members |= _live(world, attempt.number)
@@ -240,10 +212,9 @@ def _plan_running(
         if phase != "Starting":
             sentence = f"Attempt {attempt.number} is {phase.lower()}"
             judgement = Judgement(False, Reason(phase), sentence, reconciling=True)
-    if move is not None:
-        requeue = min(requeue or move.wait_seconds, move.wait_seconds)
+    keeps = attempt.number if phase == "Running" else None
     return Plan(
-        deletes=tuple(job.ref for job in attempt.obsolete),
+        deletes=(*(job.ref for job in attempt.obsolete), *stale_room(world, keeps)),
         status=_status(world, judgement, phase, members),
         requeue_seconds=requeue,
     )
@@ -347,6 +318,7 @@ def _plan_suspension(world: TrainingWorld, failures: int) -> Plan:
     number = max([owner.status.get("attempt", 0), *(job.attempt for job in world.jobs)])
     members = _kept(owner) | {"attempt": number, "failures": failures}
     deletes = tuple(job.ref for job in world.jobs if not job.deleting)
+    deletes += stale_room(world, None)
     stopping = any(pod.phase in ("Pending", "Running") for pod in world.pods)
     if stopping:
         message = "The pods write a checkpoint and stop"

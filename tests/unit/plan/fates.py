@@ -23,12 +23,28 @@ SUCCESS = {
 
 
 def _pod(phase: str, **status: Any) -> Fate:
-    """The active Job's pod gets this status."""
+    """Every pod of the active Job gets this status."""
 
     def happen(cluster: IdealCluster, _: datetime) -> None:
         for job in cluster.active_jobs():
-            pod = worlds.raw_pod(job, phase, **status)
-            cluster.pods[pod["metadata"]["name"]] = pod
+            for index in range(job["spec"]["completions"]):
+                pod = worlds.raw_pod(job, phase, index, **status)
+                cluster.pods[pod["metadata"]["name"]] = pod
+
+    return happen
+
+
+def _placed(nodes: int) -> Fate:
+    """The first pods of every Job get a node each, the others none."""
+
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        for job in [job for job in cluster.jobs() if not job.get("status")]:
+            for index in range(job["spec"]["completions"]):
+                fits = index < nodes
+                status = worlds.scheduled(now) if fits else worlds.unschedulable("No room.")
+                phase = "Running" if fits else "Pending"
+                pod = worlds.raw_pod(job, phase, index, **status)
+                cluster.pods[pod["metadata"]["name"]] = pod
 
     return happen
 
@@ -255,7 +271,15 @@ def _refuse_pods(cluster: IdealCluster, _: datetime) -> None:
 
 
 VARIANTS: dict[Kind, list[Manifest]] = {
-    Kind.TRAINING_JOB: [{}, {"placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}]}],
+    Kind.TRAINING_JOB: [
+        {},
+        {"placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}]},
+        {"nodes": {"min": 1, "max": 4}},
+        {
+            "nodes": {"min": 2, "max": 4},
+            "placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}],
+        },
+    ],
 }
 """Members of specifications to begin with."""
 EXTERNAL: Manifest = {
@@ -319,6 +343,10 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "suspended": _spec(suspend=True),
         "resumed": _spec(suspend=False),
         "no more retries": _spec(backoffLimit=0),
+        "one node": _placed(1),
+        "three nodes": _placed(3),
+        "all nodes": _placed(99),
+        "fewer nodes wanted": _spec(nodes={"min": 1, "max": 2}),
     },
     Kind.DEPLOYMENT: {
         **REFERENCE_FATES,

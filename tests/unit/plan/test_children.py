@@ -1,5 +1,7 @@
 """Jobs and pods as the API server gives them, and when only events can tell."""
 
+from typing import Any
+
 import pytest
 
 from llmcloud.api.names import Kind
@@ -83,7 +85,7 @@ def test_a_job_that_ended_has_a_time() -> None:
         ),
     ],
 )  # fmt: skip
-def test_how_a_pod_ended(status: dict[str, object], code: int | None) -> None:
+def test_how_a_pod_ended(status: dict[str, Any], code: int | None) -> None:
     end = pod_view(raw_pod(raw_job(), "Running", **status)).termination
     assert (end.exit_code if end else None) == code
 

@@ -1,6 +1,6 @@
 """The Job of one numbered attempt. It is created once and never changed."""
 
-from llmcloud.api.names import ANNOTATION_RECIPE
+from llmcloud.api.names import ANNOTATION_RECIPE, LABEL_QUEUE
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_PLACE, ANNOTATION_RETRIES
 from llmcloud.plan.manifests.pod import attempt_labels
@@ -16,16 +16,22 @@ def attempt_job(
     annotations: dict[str, str] | None = None,
     *,
     workers: int = 1,
+    queue: str | None = None,
 ) -> Manifest:
     """`<owner>-<role>-a<number>`: a pod for each worker, which knows its index; no retries of its
-    own, the operator makes attempts."""
+    own, the operator makes attempts.
+
+    With a `queue` it is Kueue's to let it start: `suspend` is said once and never again.
+    """
+    queued = {LABEL_QUEUE: queue} if queue else {}
+    suspended = {"suspend": True} if queue else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": f"{owner.name}-{role}-a{attempt.number}",
             "namespace": owner.namespace,
-            "labels": attempt_labels(owner, role, attempt.number),
+            "labels": {**attempt_labels(owner, role, attempt.number), **queued},
             "annotations": {
                 ANNOTATION_RECIPE: recipe,
                 ANNOTATION_RETRIES: str(attempt.retries),
@@ -36,6 +42,7 @@ def attempt_job(
             "ownerReferences": [owner.reference],
         },
         "spec": {
+            **suspended,
             "backoffLimit": 0,
             "completions": workers,
             "parallelism": workers,

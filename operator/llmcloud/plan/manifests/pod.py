@@ -127,6 +127,7 @@ def pod_template(
     init_containers: tuple[Container, ...] = (),
     volumes: tuple[Manifest, ...] = (),
     scheduling: Scheduling = NOWHERE_SPECIAL,
+    subdomain: str | None = None,
     grace_seconds: int = 30,
     restart: str = "Never",
 ) -> Manifest:
@@ -169,6 +170,7 @@ def pod_template(
         ("serviceAccountName", settings.service_account_name),
         ("priorityClassName", settings.priority_class_name),
         ("schedulerName", settings.scheduler_name),
+        ("subdomain", subdomain),
     ):
         if value is not None:
             spec[key] = value

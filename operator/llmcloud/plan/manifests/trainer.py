@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from llmcloud.api.contract import Architecture, MetricGate, TrainingTask
+from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_DATASET_VERSION
@@ -10,6 +11,7 @@ from llmcloud.plan.manifests.job import attempt_job
 from llmcloud.plan.manifests.pod import (
     Container,
     attempt_labels,
+    child_labels,
     pod_template,
     report_port,
     store_mounts,
@@ -19,6 +21,7 @@ from llmcloud.plan.placement import Scheduling
 from llmcloud.plan.stores import StoreAccess
 
 ROLE = "train"
+MEETING_PORT = 29500
 DEFAULT_CHECKPOINT_SECONDS = 600
 
 
@@ -31,6 +34,30 @@ class Inputs:
     dataset_path: str
     dataset: StoreAccess
     output: StoreAccess
+
+
+def meeting_service(owner: Owner) -> Manifest:
+    """`<job>-train`: gives the pods of all attempts host names by which they find each other."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": _service_name(owner),
+            "namespace": owner.namespace,
+            "labels": child_labels(owner, ROLE),
+            "ownerReferences": [owner.reference],
+        },
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {LABEL_OWNER_UID: owner.uid, LABEL_COMPONENT: ROLE},
+            "ports": [{"name": "meeting", "port": MEETING_PORT}],
+        },
+    }
+
+
+def _service_name(owner: Owner) -> str:
+    return f"{owner.name}-{ROLE}"
 
 
 def training_job(
@@ -49,7 +76,7 @@ def training_job(
         defaults.runtime_image,
         ("llmcloud_runtime.train",),
         spec.resources,
-        training_task(owner, spec, inputs, recipe, attempt.number, defaults.version),
+        training_task(owner, spec, inputs, recipe, attempt, defaults.version),
         (*store_mounts(stores), {"name": "shm", "mountPath": "/dev/shm"}),
         devices=scheduling.devices,
         extra=report_port(),
@@ -65,9 +92,12 @@ def training_job(
         volumes=({"name": "shm", "emptyDir": shm},),
         scheduling=scheduling,
         grace_seconds=spec.checkpoint.grace_seconds,
+        subdomain=_service_name(owner) if attempt.nodes > 1 else None,
     )
     pin = {ANNOTATION_DATASET_VERSION: inputs.version}
-    return attempt_job(owner, ROLE, attempt, recipe, template, pin)
+    return attempt_job(
+        owner, ROLE, attempt, recipe, template, pin, workers=attempt.nodes, queue=spec.queue
+    )
 
 
 def training_task(
@@ -75,7 +105,7 @@ def training_task(
     spec: LLMTrainingJobSpec,
     inputs: Inputs,
     recipe: str,
-    attempt: int,
+    attempt: Attempt,
     code_version: str,
 ) -> TrainingTask:
     """What the trainer is told."""
@@ -88,7 +118,7 @@ def training_task(
         job=owner.name,
         namespace=owner.namespace,
         owner_uid=owner.uid,
-        attempt=attempt,
+        attempt=attempt.number,
         recipe=recipe,
         code_version=code_version,
         architecture=Architecture.model_validate(spec.model.architecture.wire()),
@@ -109,5 +139,15 @@ def training_task(
         checkpoint_every_seconds=by_time,
         checkpoint_every_steps=checkpoint.every_steps,
         checkpoint_keep=checkpoint.keep,
+        nodes=attempt.nodes,
+        processes=spec.resources.count or 1,
+        leader=_leader(owner, attempt) if attempt.nodes > 1 else "",
+        grace_seconds=checkpoint.grace_seconds,
         metrics=[MetricGate.model_validate(metric.wire()) for metric in metrics],
     )
+
+
+def _leader(owner: Owner, attempt: Attempt) -> str:
+    """Host name of the pod with index 0: the Job controller names pods after their Job."""
+    job = f"{owner.name}-{ROLE}-a{attempt.number}"
+    return f"{job}-0.{_service_name(owner)}.{owner.namespace}.svc"
