@@ -31,7 +31,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, from_timestamp
 from llmcloud.plan.model import timestamp as written
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
 from llmcloud.plan.routes import RoutesWorld, plan_routes
-from llmcloud.plan.training import TrainingWorld, plan_training
+from llmcloud.plan.training import plan_training
 from llmcloud.scaling.observation import Decision
 from tests.support import worlds
 
