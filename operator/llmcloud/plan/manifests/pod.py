@@ -1,7 +1,7 @@
 """A pod that passes Pod Security restricted: non-root, read-only root, nothing granted."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import PodSettings, Resources
@@ -134,13 +134,7 @@ def pod_template(
     """A pod template. The user's labels never replace ours."""
     secrets = [*defaults.image_pull_secrets, *(s.name for s in settings.image_pull_secrets)]
     user_env = tuple((item.name, item.value) for item in settings.env)
-    main = [
-        container_manifest(
-            defaults,
-            Container(**{**c.__dict__, "env": (*c.env, *user_env)}),
-        )
-        for c in containers
-    ]
+    main = [container_manifest(defaults, replace(c, env=(*c.env, *user_env))) for c in containers]
     spec: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
