@@ -141,8 +141,20 @@ def test_text_becomes_tokens_once_and_anew_when_a_source_changes(
     changed = prepared(prepare(dataset(location, attempt=3)))
     assert changed.version != first.version
     assert not changed.reused
-    other = prepared(prepare(dataset(location, recipe="sha256:" + "2" * 64)))
+    other = prepared(prepare(dataset(location, attempt=4, recipe="sha256:" + "2" * 64)))
     assert other.version != changed.version
+
+
+def test_a_version_that_somebody_removed_is_made_anew(
+    store: Store, location: StoreLocation, prepare: Run
+) -> None:
+    write_sources(store)
+    first = prepared(prepare(dataset(location)))
+    for info in list(store.list("out/versions/")):
+        store.delete(info.path)
+    again = prepared(prepare(dataset(location, attempt=2)))
+    assert again == first
+    assert not again.reused
 
 
 def _check_tokens(store: Store, manifest: DatasetManifest, folder: Path) -> None:
@@ -354,3 +366,32 @@ def test_examples_become_shards_of_lines(
         assert set(json.loads(line)) == set(RECORD_MEMBERS[type_])
         assert "@" not in line
     assert manifest.tokens > 2 * len(lines[0])
+
+
+def test_versions_that_are_too_many_go_whole_and_others_stay(
+    store: Store, location: StoreLocation, prepare: Run
+) -> None:
+    write_sources(store)
+    versions = []
+    for attempt in range(1, 4):
+        store.put("raw/pkg/module_00.py", f"changed = {attempt}\n".encode() * 50)
+        versions.append(prepared(prepare(dataset(location, attempt))).version)
+    task = dataset(location, 4, drop=versions[:2], current=versions[2])
+    told = prepared(prepare(task))
+    assert (told.version, told.dropped, told.reused) == (versions[2], versions[:2], True)
+    there = {info.path.split("/")[2] for info in store.list("out/versions/")}
+    assert there == {versions[2].removeprefix("sha256:")}
+    assert prepared(prepare(task)) == told
+    again = prepared(prepare(dataset(location, 5)))
+    assert (again.version, again.reused) == (versions[2], True)
+
+
+def test_another_cluster_adopts_what_the_store_holds_without_reading_it(
+    store: Store, location: StoreLocation, prepare: Run
+) -> None:
+    write_sources(store)
+    first = prepared(prepare(dataset(location)))
+    before = list(store.list(""))
+    adopted = prepared(prepare(dataset(location, owner_uid="another")))
+    assert adopted == first.model_copy(update={"reused": True})
+    assert list(store.list("")) == before

@@ -87,6 +87,15 @@ def test_a_conditional_create_is_refused_the_second_time(store: Store) -> None:
     assert store.get("once") == b"first"
 
 
+def test_a_name_whose_object_was_removed_is_free_again(store: Store) -> None:
+    store.put("again", b"first", if_absent=True)
+    store.delete("again")
+    store.put("again", b"second", if_absent=True)
+    assert store.get("again") == b"second"
+    with pytest.raises(AlreadyExists, match="again"):
+        store.put("again", b"third", if_absent=True)
+
+
 def test_of_racing_conditional_creates_exactly_one_wins(store: Store) -> None:
     def create(race: str, writer: int) -> int | None:
         try:

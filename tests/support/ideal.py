@@ -47,6 +47,7 @@ class IdealCluster:
     children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     pods: dict[str, Manifest] = field(default_factory=dict)
     progress: Progress | None = None
+    in_use: frozenset[str] = frozenset()
     decision: Decision | None = None
     loads: dict[str, int] = field(default_factory=dict)
     key_samples: dict[str, KeySample] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class IdealCluster:
                 return plan_object_store(StoreWorld(owner, jobs, now, since), worlds.DEFAULTS)
             case Kind.DATASET:
                 stores = tuple((n, self._reference(Kind.OBJECT_STORE, n)) for n in ("work", "raw"))
-                world = DatasetWorld(owner, stores, jobs, now, self.progress)
+                world = DatasetWorld(owner, stores, jobs, now, self.progress, self.in_use)
                 return plan_dataset(world, worlds.DEFAULTS)
             case Kind.TRAINING_JOB:
                 return plan_training(

@@ -4,6 +4,7 @@ Everything is a raw Kubernetes object first and goes through the product's own r
 test of a decision also tests how the world is read.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -315,15 +316,22 @@ PROVISIONED = Outcome(
     ),
 )
 REMOVED = Outcome(succeeded=True, reason=Reason.SUCCEEDED, message="Removed")
-PREPARED = Outcome(
-    succeeded=True,
-    reason=Reason.PREPARED,
-    dataset=DatasetResult(
-        version=VERSION_1, tokenizer_digest=VERSION_2, documents=10, validation_documents=1,
-        tokens=5000, bytes=20000, shards=2, rejected={"empty": 1},
-        redacted={"email": 2}, reused=False,
-    ),
-)  # fmt: skip
+
+
+def prepared(version: str, dropped: Sequence[str] = ()) -> Outcome:
+    """The outcome of a preparation."""
+    return Outcome(
+        succeeded=True,
+        reason=Reason.PREPARED,
+        dataset=DatasetResult(
+            version=version, tokenizer_digest=VERSION_2, documents=10, validation_documents=1,
+            tokens=5000, bytes=20000, shards=2, rejected={"empty": 1},
+            redacted={"email": 2}, reused=False, dropped=list(dropped),
+        ),
+    )  # fmt: skip
+
+
+PREPARED = prepared(VERSION_1)
 
 
 def trained(*, passed: bool = True) -> Outcome:

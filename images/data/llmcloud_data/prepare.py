@@ -9,10 +9,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
+from itertools import count
 from pathlib import Path
 from typing import Final
 
-from llmcloud.api.base import digest
+from llmcloud.api.base import ApiModel, digest
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     DatasetManifest,
@@ -21,7 +22,7 @@ from llmcloud.api.contract import (
     FileEntry,
     Outcome,
 )
-from llmcloud.api.names import Reason
+from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.errors import DigestMismatch
 from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest, version_path
@@ -31,7 +32,7 @@ from llmcloud_data.cleaning import check_languages
 from llmcloud_data.parts import PART_BYTES, Listing, as_listed, listing_of, parts_of
 from llmcloud_data.progress import Percent
 from llmcloud_data.sources import SourceObject, list_sources
-from llmcloud_data.work import PATIENCE_SECONDS, Published, Work, Worker
+from llmcloud_data.work import PATIENCE_SECONDS, PUBLISHED, Published, Work, Worker
 
 ENV_SCRATCH: Final = "LLMCLOUD_SCRATCH"
 ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
@@ -58,6 +59,8 @@ def prepare_in(
     """Idempotent: a version that is there and whole is reused. `scratch` is emptied first."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
+    if task.drop:
+        return dropped(open_store(task.output), task)
     check_languages(task.prepare.clean)
     progress = Percent(report, task.attempt)
     store = open_store(task.output)
@@ -72,6 +75,26 @@ def prepare_in(
     progress.set(100)
     log.info("Version %s has %d tokens, reused: %s", manifest.version, manifest.tokens, reused)
     return Outcome(succeeded=True, reason=Reason.PREPARED, dataset=result(manifest, reused=reused))
+
+
+def dropped(store: Store, task: DatasetTask) -> Outcome:
+    """Remove versions, each one's manifest first, so that none is visible in part."""
+    assert task.current is not None
+    assert task.current not in task.drop
+    for version in task.drop:
+        folder = version_path(task.output_path, version)
+        store.delete(folder + MANIFEST)
+        _sweep(store, folder, ())
+        log.info("Version %s was removed", version)
+    path = version_path(task.output_path, task.current) + MANIFEST
+    manifest = read_manifest(store, path, DatasetManifest)
+    if manifest is None:
+        raise DigestMismatch(
+            f"{store.url(path)} was removed; restore it, or annotate the dataset with "
+            f"{ANNOTATION_REFRESH} to prepare it anew."
+        )
+    told = result(manifest, reused=True).model_copy(update={"dropped": task.drop})
+    return Outcome(succeeded=True, reason=Reason.PREPARED, dataset=told)
 
 
 def existing(store: Store, task: DatasetTask, listing: Listing) -> DatasetManifest | None:
@@ -128,13 +151,11 @@ def _prepared(
 ) -> DatasetManifest:
     """The version of what the attempt's first worker listed, made together with the others."""
     folder = f"{task.output_path}work/{task.owner_uid}/"
-    listing = publish_manifest(store, f"{folder}a{task.attempt}.json", listing_of(objects))
-    identity = digest([task.recipe, listing.digest, part_bytes, installed_version("llmcloud")])
-    work_folder = f"{folder}{identity.removeprefix('sha256:')[:32]}/"
+    agreed = _agreed(store, folder, task, listing_of(objects), part_bytes)
     if worker.index == 0:
-        keep = (f"a{task.attempt}.json", work_folder.removeprefix(folder))
-        _sweep(store, folder, keep)
-    work = Work(store, work_folder, worker, patience_seconds)
+        _sweep(store, folder, (f"a{task.attempt}.json", agreed.folder))
+    work = Work(store, folder + agreed.folder, worker, patience_seconds)
+    listing = agreed.listing
     parts = parts_of(as_listed(objects, listing), part_bytes)
     try:
         work.check()
@@ -144,8 +165,8 @@ def _prepared(
         manifest = read_manifest(store, version_folder + MANIFEST, DatasetManifest)
         if manifest is None:
             raise DigestMismatch(
-                f"{store.url(version_folder + MANIFEST)} was removed after it was published; "
-                f"remove {store.url(work_folder)} to prepare it anew."
+                f"{store.url(version_folder + MANIFEST)} was removed when it had just been "
+                "published; another attempt makes it anew."
             ) from None
         return manifest
     version_folder = version_path(task.output_path, mine.version)
@@ -154,6 +175,30 @@ def _prepared(
         work.finish(manifest.version)
         _sweep(store, version_folder, [MANIFEST, *(e.key for e in _files(manifest))])
     return manifest
+
+
+class _Agreement(ApiModel):
+    """What all workers of an attempt go by: the first one's listing, and where they work."""
+
+    listing: Listing
+    folder: str
+
+
+def _agreed(
+    store: Store, folder: str, task: DatasetTask, listing: Listing, part_bytes: int
+) -> _Agreement:
+    """The folder of the work bears the digest of all that its results depend on, so that another
+    attempt goes on there. One that is finished is not used again: its mark would end this."""
+    path = f"{folder}a{task.attempt}.json"
+    if (agreed := read_manifest(store, path, _Agreement)) is not None:
+        return agreed
+    identity = digest([task.recipe, listing.digest, part_bytes, installed_version("llmcloud")])
+    name = identity.removeprefix("sha256:")[:32]
+    for number in count():
+        mine = _Agreement(listing=listing, folder=f"{name}-{number}/")
+        if store.head(f"{folder}{mine.folder}{PUBLISHED}") is None:
+            break
+    return publish_manifest(store, path, mine)
 
 
 def _sweep(store: Store, folder: str, keep: Sequence[str]) -> None:

@@ -24,6 +24,8 @@ PATIENCE_SECONDS: Final = 30.0
 """Units of others are done too if for so long none of them came."""
 LOOK_SECONDS: Final = 2.0
 DIGEST_CHARACTERS: Final = 16
+PUBLISHED: Final = "published.json"
+"""What is left in the folder of work when everything is published."""
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result", bound=ApiModel)
@@ -140,7 +142,7 @@ class Work:
 
     def finish(self, version: str) -> None:
         """Say that `version` is published, and remove all else. Results go before files."""
-        self._put(f"{self._folder}published.json", _Mark(version=version))
+        self._put(self._folder + PUBLISHED, _Mark(version=version))
         for folder in ("results/", "files/"):
             paths = [info.path for info in self._store.list(self._folder + folder)]
             for _ in in_parallel(self._store.delete, paths):
@@ -148,7 +150,7 @@ class Work:
 
     def check(self) -> None:
         """Raises Published if everything is finished."""
-        mark = read_manifest(self._store, f"{self._folder}published.json", _Mark)
+        mark = read_manifest(self._store, self._folder + PUBLISHED, _Mark)
         if mark is not None:
             raise Published(mark.version)
 

@@ -97,11 +97,15 @@ class DatasetTask(ApiModel):
 
     `recipe` is the digest of all that decides the version but the bytes of the sources. What is
     on its way lies below `work/<owner_uid>/` of the output path.
+
+    With `drop`, nothing is prepared: those versions are removed, and `current` is told again.
     """
 
     kind: Literal["dataset"] = "dataset"
     owner_uid: str
     workers: int = 1
+    drop: list[str] = []
+    current: str | None = None
     recipe: str
     attempt: int
     type: DatasetType = "text"
@@ -297,6 +301,7 @@ class DatasetResult(ApiModel):
     shards: int
     rejected: dict[str, int]
     redacted: dict[str, int] = {}
+    dropped: list[str] = []
     reused: bool
 
 

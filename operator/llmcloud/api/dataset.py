@@ -226,7 +226,9 @@ def _fields_of(member: str) -> tuple[str, str]:
 class LLMDatasetSpec(ApiModel):
     """What is read, and how it becomes tokens or examples."""
 
-    mutable: ClassVar[frozenset[str]] = frozenset({"sources", "prepare", "workers"})
+    mutable: ClassVar[frozenset[str]] = frozenset(
+        {"sources", "prepare", "workers", "refreshSeconds", "keepVersions"}
+    )
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -277,6 +279,20 @@ class LLMDatasetSpec(ApiModel):
         description="Tokens of one packed sequence; of an example, where training cuts it.",
         ge=16,
         le=1048576,
+    )
+    refresh_seconds: int = Field(
+        default=0,
+        description="Look at the sources again after so many seconds; 0: only when the annotation "
+        "llmcloud.dev/refresh changes. Sources that changed give a new version.",
+        ge=0,
+        le=31536000,
+    )
+    keep_versions: int = Field(
+        default=3,
+        description="Older versions are removed from the store a minute after a newer one is "
+        "there, but for those that a job uses.",
+        ge=1,
+        le=32,
     )
     workers: int = Field(
         default=1, description="Pods that prepare a version together.", ge=1, le=256

@@ -41,6 +41,7 @@ from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_fro
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.routes import RoutesWorld, holders
 from llmcloud.plan.training import is_final
+from llmcloud.plan.versions import versions_in_use
 from llmcloud.plan.waiting import needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook
 
@@ -158,7 +159,18 @@ class Observer:
         stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
         jobs, pods = await self._jobs(owner)
         progress = await self._reports.progress(pods)
-        return DatasetWorld(owner, stores, jobs, datetime.now(UTC), progress), {}
+        in_use: frozenset[str] = frozenset()
+        if not isinstance(spec, str) and len(owner.status.get("versions", ())) > spec.keep_versions:
+            in_use = await self._versions_in_use(owner.namespace)
+        return DatasetWorld(owner, stores, jobs, datetime.now(UTC), progress, in_use), {}
+
+    async def _versions_in_use(self, namespace: str) -> frozenset[str]:
+        path = object_path(API_VERSION, Kind.TRAINING_JOB, namespace)
+        items, _ = await self._client.list(path)
+        # Items of a list carry neither kind nor apiVersion.
+        return versions_in_use(
+            owner_from({**item, "kind": str(Kind.TRAINING_JOB)}) for item in items
+        )
 
     async def training_world(self, owner: Owner) -> tuple[TrainingWorld, Intents]:
         """The World of an LLMTrainingJob.

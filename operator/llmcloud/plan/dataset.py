@@ -1,6 +1,6 @@
 """LLMDataset: a Job reads the sources and writes a version; status follows its outcome."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llmcloud.api.base import digest
@@ -8,7 +8,7 @@ from llmcloud.api.contract import DatasetTask, Progress, SourceTask
 from llmcloud.api.dataset import Fields, LLMDatasetSpec
 from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.api.objectstore import ObjectStoreSpec
-from llmcloud.plan.attempts import Attempt, State, decide_attempt
+from llmcloud.plan.attempts import Attempt, State, decide_attempt, next_attempt
 from llmcloud.plan.children import JobView
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.manifests.job import attempt_job
@@ -21,6 +21,13 @@ from llmcloud.plan.manifests.pod import (
 )
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
+from llmcloud.plan.versions import (
+    DROP_SECONDS,
+    IN_USE_SECONDS,
+    excess,
+    held_versions,
+    seconds_until,
+)
 from llmcloud.plan.waiting import look_again_seconds
 
 ROLE = "data"
@@ -31,13 +38,17 @@ _RESULT = ("version", "versions", "url", "tokenizer", "documents", "tokens", "by
 
 @dataclass(frozen=True)
 class DatasetWorld:
-    """An LLMDataset, the stores it names (None: missing), its Jobs and what its pod reports."""
+    """An LLMDataset, the stores it names (None: missing), its Jobs and what its pod reports.
+
+    `in_use`: versions of jobs that are not final.
+    """
 
     owner: Owner
     stores: tuple[tuple[str, Owner | None], ...]
     jobs: tuple[JobView, ...]
     now: datetime
     progress: Progress | None = None
+    in_use: frozenset[str] = frozenset()
 
 
 def dataset_stores(spec: LLMDatasetSpec) -> tuple[str, ...]:
@@ -53,7 +64,8 @@ def version_path(output_path: str, version: str) -> str:
 
 
 def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
-    """Prepare on creation and whenever sources, steps or the refresh annotation change."""
+    """Prepare on creation, whenever sources, steps or the refresh annotation change, and at
+    intervals; drop versions that are too many."""
     owner = world.owner
     if owner.deleting:
         return Plan()
@@ -70,14 +82,15 @@ def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
         image=defaults.data_image,
     )
     if attempt.state is State.START:
-        if owner.status.get("recipe") == trigger:
+        known = owner.status.get("recipe") == trigger and not attempt.retries
+        if known and not spec.refresh_seconds:
             judgement = _prepared(owner.status.get("version", ""))
             return Plan(
                 deletes=tuple(job.ref for job in attempt.obsolete),
                 status=_status(world, judgement, _previous(owner)),
             )
         return _plan_start(world, spec, trigger, attempt, defaults)
-    return _plan_follow(world, spec, trigger, attempt)
+    return _plan_follow(world, spec, trigger, attempt, defaults)
 
 
 def recipe_of(spec: LLMDatasetSpec) -> str:
@@ -104,18 +117,22 @@ def _plan_start(
     trigger: str,
     attempt: Attempt,
     defaults: PodDefaults,
+    drop: list[str] | None = None,
 ) -> Plan:
     owner = world.owner
     stores: dict[str, StoreAccess] = {}
     for name, store in world.stores:
         access = usable_store(name, store)
         if isinstance(access, Missing):
-            judgement = Judgement(False, access.reason, access.message, reconciling=True)
+            usable = owner.status.get("recipe") == trigger
+            judgement = Judgement(usable, access.reason, access.message, reconciling=True)
             return Plan(status=_status(world, judgement, _previous(owner)))
         stores[name] = access
     task = DatasetTask(
         owner_uid=owner.uid,
-        workers=spec.workers,
+        workers=1 if drop else spec.workers,
+        drop=drop or [],
+        current=owner.status.get("version") if drop else None,
         recipe=recipe_of(spec),
         attempt=attempt.number,
         type=spec.type,
@@ -152,40 +169,87 @@ def _plan_start(
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
+    if owner.status.get("recipe") == trigger:
+        judgement = replace(_prepared(owner.status["version"]), reconciling=True)
     return Plan(
-        applies=(attempt_job(owner, ROLE, attempt, trigger, template, workers=spec.workers),),
+        applies=(attempt_job(owner, ROLE, attempt, trigger, template, workers=task.workers),),
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, judgement, {**_previous(owner), "attempt": attempt.number}),
     )
 
 
-def _plan_follow(world: DatasetWorld, spec: LLMDatasetSpec, trigger: str, attempt: Attempt) -> Plan:
+def _plan_follow(
+    world: DatasetWorld,
+    spec: LLMDatasetSpec,
+    trigger: str,
+    attempt: Attempt,
+    defaults: PodDefaults,
+) -> Plan:
     owner = world.owner
+    if attempt.state is State.SUCCEEDED:
+        return _plan_prepared(world, spec, trigger, attempt, defaults)
     members = {**_previous(owner), "attempt": attempt.number}
     requeue = attempt.wait_seconds
-    match attempt.state:
-        case State.SUCCEEDED:
-            members |= _result(owner, spec, world, trigger, attempt)
-            judgement = _prepared(members["version"])
-        case State.FAILED | State.RETRY:
-            assert attempt.problem is not None
-            judgement = Judgement(
-                False,
-                attempt.problem.reason,
-                attempt.problem.message,
-                stalled=attempt.state is State.FAILED,
-                reconciling=attempt.state is State.RETRY,
-            )
-        case _:
-            judgement = _in_progress(attempt)
-            requeue = look_again_seconds(attempt, world.now)
-            if attempt.state is State.RUNNING:
-                requeue = PROGRESS_SECONDS
-                members["progress"] = {"percent": _percent(world, attempt.number)}
+    usable = owner.status.get("recipe") == trigger
+    if attempt.state in (State.FAILED, State.RETRY):
+        assert attempt.problem is not None
+        message = attempt.problem.message
+        if usable:
+            message = f"Version {owner.status['version'][:19]} can be used, but: {message}"
+        judgement = Judgement(
+            usable,
+            attempt.problem.reason,
+            message,
+            stalled=attempt.state is State.FAILED,
+            reconciling=attempt.state is State.RETRY,
+        )
+    else:
+        judgement = _in_progress(attempt)
+        if usable and attempt.problem is None:
+            judgement = replace(_prepared(owner.status["version"]), reconciling=True)
+        judgement = replace(judgement, ready=usable)
+        requeue = look_again_seconds(attempt, world.now)
+        if attempt.state is State.RUNNING:
+            requeue = PROGRESS_SECONDS
+            members["progress"] = {"percent": _percent(world, attempt.number)}
     return Plan(
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, judgement, members),
         requeue_seconds=requeue,
+    )
+
+
+def _plan_prepared(
+    world: DatasetWorld,
+    spec: LLMDatasetSpec,
+    trigger: str,
+    attempt: Attempt,
+    defaults: PodDefaults,
+) -> Plan:
+    """A version is there. Versions that are too many are dropped when it has been told, and the
+    sources looked at again when it is time."""
+    owner = world.owner
+    versions = held_versions(owner, attempt)
+    drop = excess(versions, spec.keep_versions, world.in_use)
+    waits = []
+    if owner.status.get("versions") == versions and owner.status.get("recipe") == trigger:
+        again = next_attempt(attempt, world.jobs, owner.status.get("attempt", 0))
+        if spec.refresh_seconds:
+            waits.append(seconds_until(attempt, world.now, spec.refresh_seconds))
+            if waits[-1] <= 0:
+                return _plan_start(world, spec, trigger, again, defaults)
+        if drop:
+            waits.append(seconds_until(attempt, world.now, DROP_SECONDS))
+            if waits[-1] <= 0:
+                return _plan_start(world, spec, trigger, again, defaults, drop)
+        elif len(versions) > spec.keep_versions:
+            waits.append(IN_USE_SECONDS)
+    members = {**_previous(owner), "attempt": attempt.number}
+    members |= _result(owner, spec, world, trigger, attempt)
+    return Plan(
+        deletes=tuple(job.ref for job in attempt.obsolete),
+        status=_status(world, _prepared(members["version"]), members),
+        requeue_seconds=min(waits, default=None),
     )
 
 
@@ -215,10 +279,9 @@ def _result(
     assert attempt.outcome is not None
     result = attempt.outcome.dataset
     assert result is not None
-    versions = [result.version, *(v for v in owner.status.get("versions", []))]
     return {
         "version": result.version,
-        "versions": list(dict.fromkeys(versions))[:64],
+        "versions": held_versions(owner, attempt),
         "url": _url(world, spec, result.version),
         "tokenizer": {"digest": result.tokenizer_digest},
         "documents": result.documents,

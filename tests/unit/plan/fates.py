@@ -1,5 +1,6 @@
 """What may happen to a custom resource and its pods between two looks: drawn by the laws."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -74,6 +75,26 @@ def _succeed(cluster: IdealCluster, now: datetime) -> None:
     removing = cluster.kind is Kind.OBJECT_STORE and "deletionTimestamp" in _meta(cluster)
     outcome = worlds.REMOVED if removing else SUCCESS[cluster.kind]
     _end("Succeeded", **_says(outcome))(cluster, now)
+
+
+def _makes(version: str) -> Fate:
+    """The active Job makes a version, or drops what it was told to."""
+
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        for job in cluster.active_jobs():
+            container = job["spec"]["template"]["spec"]["containers"][0]
+            task = json.loads(container["env"][0]["value"])
+            made = worlds.prepared(task.get("current") or version, task["drop"])
+            _end("Succeeded", **_says(made))(cluster, now)
+
+    return happen
+
+
+def _in_use(*versions: str) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        cluster.in_use = frozenset(versions)
+
+    return happen
 
 
 def _report(cluster: IdealCluster, now: datetime) -> None:
@@ -332,6 +353,13 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "first split": _spec(prepare={"split": {"validationFraction": 0.01}}),
         "refreshed": _annotate(ANNOTATION_REFRESH),
         "invalid": _spec(sequenceLength=1),
+        "makes one version": _makes(worlds.VERSION_1),
+        "makes another version": _makes(worlds.VERSION_2),
+        "one version is kept": _spec(keepVersions=1),
+        "looked at every hour": _spec(refreshSeconds=3600),
+        "looked at when asked": _spec(refreshSeconds=0),
+        "an old version is in use": _in_use(worlds.VERSION_1),
+        "no version is in use": _in_use(),
     },
     Kind.TRAINING_JOB: {
         **JOB_FATES,

@@ -1,7 +1,7 @@
 """LLMDataset: prepare a version when asked for another one, and never twice the same."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from llmcloud.api.names import ANNOTATION_RECIPE, ANNOTATION_REFRESH, Kind, Reas
 from llmcloud.plan.children import JobView
 from llmcloud.plan.dataset import PROGRESS_SECONDS, DatasetWorld, plan_dataset, version_path
 from llmcloud.plan.model import Manifest, Owner, Plan
+from llmcloud.plan.versions import IN_USE_SECONDS, versions_in_use
 from tests.support.worlds import (
     DEFAULTS,
     NOW,
@@ -18,9 +19,11 @@ from tests.support.worlds import (
     VERSION_1,
     VERSION_2,
     by_type,
+    condition,
     failed_job,
     make_job,
     make_owner,
+    prepared,
     ready_store,
     refusal,
     said,
@@ -40,10 +43,17 @@ def plan(
     status: Manifest | None = None,
     now: datetime = NOW,
     progress: Progress | None = None,
+    in_use: frozenset[str] = frozenset(),
     **metadata: Any,
 ) -> Plan:
     owner = make_owner(Kind.DATASET, spec=spec, status=status, **metadata)
-    return plan_dataset(DatasetWorld(owner, stores, jobs, now, progress), DEFAULTS)
+    return plan_dataset(DatasetWorld(owner, stores, jobs, now, progress, in_use), DEFAULTS)
+
+
+def task_of(planned: Plan) -> Manifest:
+    (container,) = planned.applies[0]["spec"]["template"]["spec"]["containers"]
+    task: Manifest = json.loads(container["env"][0]["value"])
+    return task
 
 
 RECIPE: str = plan().applies[0]["metadata"]["annotations"][ANNOTATION_RECIPE]
@@ -66,8 +76,7 @@ def test_workers_are_pods_of_one_indexed_job() -> None:
     (job,) = plan(spec={"workers": 4}).applies
     members = ("completionMode", "completions", "parallelism")
     assert [job["spec"][member] for member in members] == ["Indexed", 4, 4]
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert json.loads(container["env"][0]["value"])["workers"] == 4
+    assert task_of(plan(spec={"workers": 4}))["workers"] == 4
 
 
 @pytest.mark.parametrize(
@@ -81,11 +90,7 @@ def test_workers_are_pods_of_one_indexed_job() -> None:
 )
 def test_the_recipe_of_a_version_does_not_depend_on(change: dict[str, Any]) -> None:
     """So that a version that the store holds already is found and adopted."""
-    recipes = []
-    for planned in (plan(), plan(**change)):
-        (container,) = planned.applies[0]["spec"]["template"]["spec"]["containers"]
-        recipes.append(json.loads(container["env"][0]["value"])["recipe"])
-    assert recipes[0] == recipes[1]
+    assert task_of(plan())["recipe"] == task_of(plan(**change))["recipe"]
 
 
 @pytest.mark.parametrize(
@@ -245,3 +250,115 @@ def test_an_invalid_dataset_says_which_field() -> None:
 
 def test_nothing_is_planned_for_what_is_going() -> None:
     assert plan(deletionTimestamp="2026-01-01T00:00:00Z") == Plan()
+
+
+VERSIONS = ["sha256:" + letter * 64 for letter in "1edcb"]
+MANY: Manifest = {**GOOD, "versions": VERSIONS}
+DONE = succeeded_job(PREPARED, recipe=RECIPE)
+HOUR: Manifest = {"refreshSeconds": 3600}
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def test_the_sources_are_looked_at_again_when_it_is_time() -> None:
+    early = plan(DONE, status=GOOD, spec=HOUR, now=after(3599))
+    assert (early.applies, early.requeue_seconds) == ((), 1)
+    due = plan(DONE, status=GOOD, spec=HOUR, now=after(3600))
+    assert due.applies[0]["metadata"]["name"] == "it-data-a2"
+    assert due.deletes == (DONE.ref,)
+    assert task_of(due)["recipe"] == task_of(plan())["recipe"]
+    assert said(due.status) == ("True", "Prepared")
+    assert by_type(due.status)["Reconciling"]["status"] == "True"
+
+
+def test_without_an_interval_nobody_looks_by_himself() -> None:
+    planned = plan(DONE, status=GOOD, now=after(10**8))
+    assert (planned.applies, planned.requeue_seconds) == ((), None)
+
+
+def test_when_the_last_look_is_forgotten_another_follows() -> None:
+    assert plan(status=GOOD, spec=HOUR).applies[0]["metadata"]["name"] == "it-data-a2"
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        pytest.param(make_job(2, RECIPE, phase="Running"), id="while it is looked at again"),
+        pytest.param(failed_job(137, "OOMKilled", "", 2, RECIPE), id="when that failed"),
+    ],
+)
+def test_a_version_stays_ready(job: JobView) -> None:
+    planned = plan(job, status={**GOOD, "attempt": 2}, spec=HOUR)
+    assert said(planned.status)[0] == "True"
+    assert by_type(planned.status)["Reconciling"]["status"] == "True"
+    assert (planned.status or {})["version"] == VERSION_1
+
+
+def test_a_failed_look_is_tried_again_with_patience() -> None:
+    failed = failed_job(137, "OOMKilled", "", 2, RECIPE, retries=1)
+    status = {**GOOD, "attempt": 2}
+    assert plan(failed, status=status, spec=HOUR, now=after(19)).applies == ()
+    again = plan(failed, status=status, spec=HOUR, now=after(20))
+    assert again.applies[0]["metadata"]["annotations"]["llmcloud.dev/retries"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("keep", "in_use", "dropped"),
+    [
+        pytest.param(3, [], [4, 3], id="the oldest first"),
+        pytest.param(5, [], [], id="none is too many"),
+        pytest.param(1, [4, 2], [3, 1], id="what is in use stays, the newest too"),
+    ],
+)
+def test_of_too_many_versions_the_oldest_go(
+    keep: int, in_use: list[int], dropped: list[int]
+) -> None:
+    used = frozenset(VERSIONS[place] for place in in_use)
+    spec = {"keepVersions": keep}
+    soon = plan(DONE, status=MANY, spec=spec, now=after(59), in_use=used)
+    assert soon.applies == ()
+    assert soon.requeue_seconds == (1 if dropped else None)
+    planned = plan(DONE, status=MANY, spec=spec, now=after(60), in_use=used)
+    assert bool(planned.applies) is bool(dropped)
+    if dropped:
+        task = task_of(planned)
+        assert task["drop"] == [VERSIONS[place] for place in dropped]
+        assert (task["current"], task["workers"]) == (VERSION_1, 1)
+        assert (planned.status or {})["versions"] == VERSIONS
+
+
+def test_what_was_dropped_is_told_no_more() -> None:
+    job = succeeded_job(prepared(VERSION_1, VERSIONS[3:]), 2, RECIPE)
+    planned = plan(job, status={**MANY, "attempt": 2})
+    assert (planned.status or {})["versions"] == VERSIONS[:3]
+
+
+def test_a_version_in_use_is_looked_at_again() -> None:
+    planned = plan(DONE, status=MANY, in_use=frozenset(VERSIONS[3:]), now=after(999))
+    assert (planned.applies, planned.requeue_seconds) == ((), IN_USE_SECONDS)
+
+
+def test_nothing_goes_before_the_newest_version_is_told() -> None:
+    """Jobs that start read the newest version from the status."""
+    before = {**MANY, "version": VERSIONS[1], "versions": VERSIONS[1:]}
+    assert plan(DONE, status=before, now=after(999)).applies == ()
+
+
+def test_versions_are_in_use_by_jobs_that_have_not_ended() -> None:
+    def job(name: str, status: Manifest, **spec: Any) -> Owner:
+        return make_owner(Kind.TRAINING_JOB, name, spec=spec, status=status)
+
+    pinned = {"inputs": {"datasets": [{"name": "corpus", "version": VERSIONS[0]}]}}
+    jobs = [
+        job("pinned", pinned),
+        job("asks", {}, datasets=[{"name": "corpus", "version": VERSIONS[1]}]),
+        job("newest", {}),
+    ]
+    assert versions_in_use(jobs) == {VERSIONS[0], VERSIONS[1]}
+    ended = make_owner(
+        Kind.TRAINING_JOB,
+        status={**pinned, "conditions": [condition("Complete", "True")]},
+    )
+    assert versions_in_use([ended]) == frozenset()
