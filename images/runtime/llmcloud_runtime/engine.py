@@ -1,7 +1,7 @@
 """Serves one model: `python -m llmcloud_runtime.engine --model-name NAME`.
 
 The model lies in MODELS_PATH/NAME, and NAME is what clients ask for. The report port answers
-while the model loads: /ready is 200 only after a real generation came back over HTTP, /healthz
+while the model loads: /ready is 200 only after a real answer came back over HTTP, /healthz
 200 while the process loads or its engine answers. SIGTERM: not ready any more, requests in flight
 may finish, then it ends.
 """
@@ -78,13 +78,18 @@ def main() -> int:
     import uvicorn
     from transformers.utils import logging as transformers_logging
 
+    from llmcloud_runtime.pooling import PooledModel, build_pooling_app, task_of
     from llmcloud_runtime.serving import LoadedModel, build_app
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(cpu_threads())
     folder = Path(options.models_path) / options.model_name
-    app = build_app(LoadedModel(options.model_name, folder, created=int(time.time())))
+    task, name, created = task_of(folder), options.model_name, int(time.time())
+    if task is None:
+        app = build_app(LoadedModel(name, folder, created))
+    else:
+        app = build_pooling_app(PooledModel(name, folder, created, task))
     readiness.load_seconds = time.monotonic() - readiness.began
 
     class Server(uvicorn.Server):
@@ -102,7 +107,7 @@ def main() -> int:
         timeout_graceful_shutdown=options.drain_seconds,
     )
     threading.Thread(
-        target=wait_for_generation, args=(readiness, options.model_name), daemon=True
+        target=wait_for_answer, args=(readiness, *_probe(name, task)), daemon=True
     ).start()
     server = Server(config)
     server.run()
@@ -122,15 +127,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def wait_for_generation(readiness: Readiness, model_name: str) -> None:
-    """Ask for one token until it comes; then the engine is ready."""
-    body = {
-        "model": model_name,
-        "messages": [{"role": "user", "content": "Hello"}],
-        "max_tokens": 1,
-    }
-    url = f"{readiness.engine_url}/v1/chat/completions"
-    while _status(url, PROBE_SECONDS, body) != HTTPStatus.OK:
+def _probe(model_name: str, task: str | None) -> tuple[str, dict[str, Any]]:
+    """Path and body of a small request that the model must answer."""
+    if task is not None:
+        path = {"embed": "/v1/embeddings", "classify": "/classify"}.get(task, "/pooling")
+        return path, {"model": model_name, "input": "Hello"}
+    messages = [{"role": "user", "content": "Hello"}]
+    return "/v1/chat/completions", {"model": model_name, "messages": messages, "max_tokens": 1}
+
+
+def wait_for_answer(readiness: Readiness, path: str, body: dict[str, Any]) -> None:
+    """Ask until an answer comes; then the engine is ready."""
+    while _status(readiness.engine_url + path, PROBE_SECONDS, body) != HTTPStatus.OK:
         time.sleep(0.2)
     readiness.ready_seconds = time.monotonic() - readiness.began
     log.info("Ready after %.1f s", readiness.ready_seconds)

@@ -10,6 +10,8 @@ from typing import Any
 COMPLETION_TOKENS = 16
 """What a legacy completion generates if the client names no number (OpenAI's default)."""
 STOP_STRINGS = 4
+INPUTS = 2048
+"""Texts of one request for embeddings (OpenAI's bound) or labels."""
 
 
 class InvalidRequest(ValueError):
@@ -42,6 +44,33 @@ def check_chat(body: Mapping[str, Any]) -> None:
         raise InvalidRequest("The messages hold no text to go on from.", "messages")
     _check_integer(body, "max_completion_tokens", least=1)
     _check_shared(body)
+
+
+def texts_of(body: Mapping[str, Any]) -> list[str]:
+    """The inputs of a body for /v1/embeddings, /classify or /pooling. Raises InvalidRequest."""
+    said = body.get("input")
+    texts = [said] if isinstance(said, str) else said
+    if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
+        raise InvalidRequest(
+            "input must be a text or a list of texts, none of them empty.", "input"
+        )
+    if not 1 <= len(texts) <= INPUTS:
+        raise InvalidRequest(f"input must hold 1 to {INPUTS} texts.", "input")
+    if body.get("dimensions") is not None:
+        raise InvalidRequest("dimensions cannot be chosen: leave it out.", "dimensions")
+    if body.get("encoding_format") not in (None, "float", "base64"):
+        raise InvalidRequest("encoding_format must be float or base64.", "encoding_format")
+    return list(texts)
+
+
+def check_length(number: int, tokens: int, context_tokens: int) -> None:
+    """Raise InvalidRequest if input `number` is longer than the model's context."""
+    if tokens > context_tokens:
+        raise InvalidRequest(
+            f"input {number} has {tokens} tokens and the model's context {context_tokens}; "
+            f"shorten it.",
+            "input",
+        )
 
 
 def tokens_to_generate(wanted: int | None, prompt_tokens: int, context_tokens: int) -> int:

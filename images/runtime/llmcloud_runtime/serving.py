@@ -7,7 +7,6 @@ its continuous batching gives all requests the sampling of the first.
 """
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -15,9 +14,7 @@ from typing import Any
 
 import torch
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException
+from fastapi.responses import Response, StreamingResponse
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -30,18 +27,14 @@ from transformers.cli.serving.completion import CompletionHandler
 from transformers.cli.serving.model_manager import ModelManager
 from transformers.cli.serving.utils import BaseGenerateManager, GenerateManager, GenerationState
 
+from llmcloud_runtime.answers import UnknownModel, answer_errors, request_id
 from llmcloud_runtime.requests import (
     COMPLETION_TOKENS,
-    InvalidRequest,
     check_chat,
     check_completion,
     tokens_to_generate,
 )
 from llmcloud_runtime.stopping import StopFilter, before_stop
-
-
-class UnknownModel(ValueError):
-    """A request for a model that is not served here."""
 
 
 class LoadedModel:
@@ -210,47 +203,12 @@ def build_app(loaded: LoadedModel) -> FastAPI:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(request: Request, body: dict[str, Any]) -> Response:
         check_chat(body)
-        return await chat.handle_request(body, _request_id(request, "chatcmpl"))
+        return await chat.handle_request(body, request_id(request, "chatcmpl"))
 
     @app.post("/v1/completions", response_model=None)
     async def completions(request: Request, body: dict[str, Any]) -> Response:
         check_completion(body)
-        return await completion.handle_request(body, _request_id(request, "cmpl"))
+        return await completion.handle_request(body, request_id(request, "cmpl"))
 
-    _answer_errors(app)
+    answer_errors(app)
     return app
-
-
-def _request_id(request: Request, kind: str) -> str:
-    return request.headers.get("x-request-id") or f"{kind}-{uuid.uuid4().hex}"
-
-
-def _answer_errors(app: FastAPI) -> None:
-    """Every error in OpenAI's shape."""
-
-    def answer(
-        status: int, message: str, kind: str, param: str | None = None, code: str | None = None
-    ) -> JSONResponse:
-        error = {"message": message, "type": kind, "param": param, "code": code}
-        return JSONResponse({"error": error}, status_code=status)
-
-    @app.exception_handler(InvalidRequest)
-    async def invalid(_: Request, error: InvalidRequest) -> JSONResponse:
-        return answer(400, str(error), "invalid_request_error", error.param)
-
-    @app.exception_handler(UnknownModel)
-    async def unknown(_: Request, error: UnknownModel) -> JSONResponse:
-        return answer(404, str(error), "invalid_request_error", "model", "model_not_found")
-
-    @app.exception_handler(RequestValidationError)
-    async def no_object(_: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(400, "The body must be a JSON object.", "invalid_request_error")
-
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        status = 400 if error.status_code == 422 else error.status_code
-        return answer(status, str(error.detail), "invalid_request_error")
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        return answer(500, "The engine failed; its log has the cause.", "server_error")

@@ -10,6 +10,8 @@ from llmcloud_runtime.requests import (
     InvalidRequest,
     check_chat,
     check_completion,
+    check_length,
+    texts_of,
     tokens_to_generate,
 )
 from llmcloud_runtime.stopping import StopFilter, before_stop
@@ -118,3 +120,40 @@ def test_a_stream_ends_like_the_whole_text(parts: list[str], stops: list[str]) -
     assert before_stop(passed, stops) == passed
     if not any(stop in whole for stop in stops):
         assert passed == whole
+
+
+@pytest.mark.parametrize(
+    ("said", "texts"),
+    [
+        ({"input": "one"}, ["one"]),
+        ({"input": ["one", "two"], "encoding_format": "base64"}, ["one", "two"]),
+        ({"input": ["x"] * 2048, "encoding_format": "float"}, ["x"] * 2048),
+    ],
+)
+def test_inputs_are_a_text_or_many(said: dict[str, Any], texts: list[str]) -> None:
+    assert texts_of(said) == texts
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ({}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["one", ""]}, "input"),
+        ({"input": [1, 2]}, "input"),
+        ({"input": ["x"] * 2049}, "input"),
+        ({"input": "x", "dimensions": 8}, "dimensions"),
+        ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
+    ],
+)
+def test_inputs_that_cannot_be_used_are_refused(said: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        texts_of(said)
+    assert refused.value.param == param
+
+
+def test_an_input_longer_than_the_context_is_refused() -> None:
+    check_length(0, 8, 8)
+    with pytest.raises(InvalidRequest, match="input 1 has 9 tokens"):
+        check_length(1, 9, 8)
