@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 import yaml
 
 from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import API_VERSION, Condition, Kind
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
@@ -21,6 +22,7 @@ from llmcloud.plan.deployment_world import DeploymentWorld
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
+from llmcloud.plan.served_model import newest_passing
 from llmcloud.plan.training import plan_training
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,6 +114,19 @@ def _as_ready(owner: Owner) -> Owner:
     return owner_from({**owner.raw, "status": status})
 
 
+def _served_job(owner: Owner, others: list[Owner]) -> Owner | None:
+    spec = parse(LLMDeploymentSpec, owner.spec)
+    which = spec.model.training_job if isinstance(spec, LLMDeploymentSpec) and spec.model else None
+    jobs = [
+        _as_ready(other)
+        for other in others
+        if (other.kind, other.namespace) == (Kind.TRAINING_JOB, owner.namespace)
+    ]
+    if which is not None and which.selector is not None:
+        return newest_passing(jobs, which.selector)
+    return next((job for job in jobs if which and job.name == which.name), None)
+
+
 def plan_of(
     owner: Owner, others: list[Owner], nodes: NodeLabels = (), defaults: PodDefaults = DEFAULTS
 ) -> Plan:
@@ -144,7 +159,7 @@ def plan_of(
             return plan_training(world, defaults)
         case Kind.DEPLOYMENT:
             model = owner.spec.get("model") or {}
-            job = find(Kind.TRAINING_JOB, (model.get("trainingJob") or {}).get("name", ""))
+            job = _served_job(owner, others)
             source = job.spec["output"]["store"] if job else model.get("store") or {}
             store = find(Kind.OBJECT_STORE, source.get("name", ""))
             return plan_deployment(DeploymentWorld(owner, job, store, None, (), NOW), defaults)

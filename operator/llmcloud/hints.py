@@ -74,7 +74,8 @@ class Hints:
             del self._applied[next(iter(self._applied))]
 
     def _wake_others(self, key: Key) -> None:
-        for referrer in self._references.referrers(key):
+        anyone = Key(key.kind, key.namespace, "")
+        for referrer in (*self._references.referrers(key), *self._references.referrers(anyone)):
             self._queue.wake(referrer)
         if key.kind == Kind.DEPLOYMENT:
             self._queue.wake(self.routes)

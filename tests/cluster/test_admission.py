@@ -81,6 +81,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("training", "resources.memory", "lots", "spec.resources.memory"),
     ("training", "task", "mind-reading", "spec.task"),
     ("deployment", "model", {}, "set exactly one of store, trainingJob"),
+    ("deployment", "model.trainingJob", {}, "set exactly one of name, selector"),
     ("deployment", "scaling", {"minReplicas": 3, "maxReplicas": 1}, "must not be above"),
     ("deployment", "servedModelName", "No Spaces", "spec.servedModelName"),
     ("deployment", "hold.deadlineSeconds", 0, "deadlineSeconds"),

@@ -8,7 +8,7 @@ from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
     LIST_MAP_BY_NAME,
     Digest,
-    LocalReference,
+    Name,
     PodSettings,
     Resources,
     Status,
@@ -18,6 +18,7 @@ from llmcloud.api.common import (
 )
 from llmcloud.api.external import External, Fallback
 from llmcloud.api.prompt import Prompt
+from llmcloud.api.selector import LabelSelector
 
 ServedModelName = Annotated[
     str,
@@ -25,11 +26,25 @@ ServedModelName = Annotated[
 ]
 
 
+class ServedTrainingJob(ApiModel):
+    """Whose model is served."""
+
+    name: Name | None = Field(
+        default=None, description="Name of the LLMTrainingJob, in the same namespace."
+    )
+    selector: LabelSelector | None = Field(
+        default=None,
+        description="Of the jobs of this namespace that it selects, the newest that passed.",
+    )
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("name", "selector")))
+
+
 class ServedModel(ApiModel):
     """Which model is served."""
 
     store: StoreReference | None = Field(default=None, description="A model's folder in a store.")
-    training_job: LocalReference | None = Field(
+    training_job: ServedTrainingJob | None = Field(
         default=None, description="The model that an LLMTrainingJob of this namespace made."
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from llmcloud.api.dataset import LLMDatasetSpec
-from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.deployment import LLMDeploymentSpec, ServedTrainingJob
 from llmcloud.api.names import (
     ANNOTATION_INTENT,
     API_VERSION,
@@ -30,7 +30,6 @@ from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, s
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
-from llmcloud.plan.deployment import pinned_model
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
@@ -40,6 +39,7 @@ from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.routes import RoutesWorld, holders
+from llmcloud.plan.served_model import newest_passing, pinned_model, trained_model
 from llmcloud.plan.training import is_final
 from llmcloud.plan.versions import versions_in_use
 from llmcloud.plan.waiting import needs_events
@@ -310,20 +310,27 @@ class Observer:
         job = None
         store_name = spec.model.store.name if spec.model and spec.model.store else ""
         if spec.model is not None and spec.model.training_job is not None:
-            name = spec.model.training_job.name
-            references.append((Kind.TRAINING_JOB, owner.namespace, name))
-            job = await self.owner(Kind.TRAINING_JOB, owner.namespace, name)
-            job_spec = parse(LLMTrainingJobSpec, job.spec) if job else ""
-            if isinstance(job_spec, LLMTrainingJobSpec):
-                store_name = job_spec.output.store.name
-            elif (pinned := pinned_model(owner, name)) is not None:
-                store_name = pinned["store"]
+            which = spec.model.training_job
+            # Without a name: any job of the namespace may become the newest.
+            references.append((Kind.TRAINING_JOB, owner.namespace, which.name or ""))
+            job = await self._served_job(owner.namespace, which)
+            model = (trained_model(job) if job else None) or pinned_model(owner, which)
+            store_name = model["store"] if model else ""
         if store_name:
             references.append((Kind.OBJECT_STORE, owner.namespace, store_name))
         self._note(key, references)
         if not store_name:
             return job, None
         return job, await self.owner(Kind.OBJECT_STORE, owner.namespace, store_name)
+
+    async def _served_job(self, namespace: str, which: ServedTrainingJob) -> Owner | None:
+        if which.name is not None:
+            return await self.owner(Kind.TRAINING_JOB, namespace, which.name)
+        if which.selector is None:
+            return None
+        items, _ = await self._client.list(object_path(API_VERSION, Kind.TRAINING_JOB, namespace))
+        jobs = [owner_from({**item, "kind": str(Kind.TRAINING_JOB)}) for item in items]
+        return newest_passing(jobs, which.selector)
 
     async def deployments(self) -> tuple[Owner, ...]:
         """All LLMDeployments that this installation serves."""

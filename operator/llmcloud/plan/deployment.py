@@ -1,8 +1,7 @@
 """LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
 
-from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.deployment import LLMDeploymentSpec, ServedTrainingJob
 from llmcloud.api.names import Condition, Reason
-from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.autoscaling import desired_replicas, scaling_status
 from llmcloud.plan.conditions import Judgement
 from llmcloud.plan.deployment_world import (
@@ -22,6 +21,7 @@ from llmcloud.plan.manifests.engine import (
     engine_selector,
 )
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.served_model import pinned_model, trained_model
 from llmcloud.plan.stores import Missing, usable_store
 from llmcloud.scaling.observation import Decision
 
@@ -66,7 +66,7 @@ def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Mis
     if spec.model is None:
         return Missing(Reason.SPEC_INVALID, "spec: set exactly one of model, external")
     if spec.model.training_job is not None:
-        return _trained_model(world, spec.model.training_job.name)
+        return _trained_model(world, spec.model.training_job)
     if spec.model.store is None:
         return Missing(Reason.SPEC_INVALID, "spec.model: set exactly one of store, trainingJob")
     access = usable_store(spec.model.store.name, world.store, must_be_ready=world.engine is None)
@@ -76,40 +76,33 @@ def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Mis
     return ModelSource(access, path, None, access.location.url(path))
 
 
-def pinned_model(owner: Owner, training_job: str) -> Manifest | None:
-    """The model of that job which is served already; it outlives the job's object."""
-    pinned = owner.status.get("model") or {}
-    known = pinned.get("trainingJob") == training_job and pinned.get("store")
-    return pinned if known else None
-
-
-def _trained_model(world: DeploymentWorld, name: str) -> ModelSource | Missing:
+def _trained_model(world: DeploymentWorld, which: ServedTrainingJob) -> ModelSource | Missing:
     job = world.training_job
-    model = job.status.get("model") if job else None
-    complete = job is not None and job.condition(Condition.COMPLETE).get("status") == "True"
-    spec = parse(LLMTrainingJobSpec, job.spec) if job else ""
-    if model and complete and isinstance(spec, LLMTrainingJobSpec):
-        output = spec.output.store
-        pinned = {**model, "store": output.name, "path": output.path}
-    else:
-        found = pinned_model(world.owner, name)
-        if found is None:
-            return _no_model(job, name)
-        pinned = found
+    model = trained_model(job) if job else None
+    pinned = model or pinned_model(world.owner, which)
+    if pinned is None:
+        return _no_model(job, which)
     access = usable_store(pinned["store"], world.store, must_be_ready=world.engine is None)
     if isinstance(access, Missing):
         return access
-    return ModelSource(access, pinned["path"], pinned["digest"], pinned["url"], name)
+    job_name = pinned["trainingJob"]
+    return ModelSource(access, pinned["path"], pinned["digest"], pinned["url"], job_name)
 
 
-def _no_model(job: Owner | None, name: str) -> Missing:
+def _no_model(job: Owner | None, which: ServedTrainingJob) -> Missing:
+    if which.name is None:
+        return Missing(
+            Reason.MODEL_NOT_READY,
+            "No LLMTrainingJob of this namespace that model.trainingJob.selector selects has "
+            "passed yet: wait for one, or correct the labels",
+        )
     if job is None:
         return Missing(
             Reason.TRAINING_JOB_NOT_FOUND,
-            f"LLMTrainingJob {name} does not exist in this namespace: create it",
+            f"LLMTrainingJob {which.name} does not exist in this namespace: create it",
         )
     said = job.condition(Condition.READY).get("message") or "it has not started"
-    return Missing(Reason.MODEL_NOT_READY, f"LLMTrainingJob {name} has no model yet: {said}")
+    return Missing(Reason.MODEL_NOT_READY, f"LLMTrainingJob {which.name} has no model yet: {said}")
 
 
 def _members(

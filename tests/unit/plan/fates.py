@@ -393,6 +393,7 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "pods refused": _refuse_pods,
         "by hand": _spec(replicas=3, scaling={"mode": "External"}),
         "by load": _spec(scaling={"minReplicas": 1, "maxReplicas": 4}),
+        "by selector": _spec(model={"trainingJob": {"selector": {"matchLabels": {"app": "a"}}}}),
         "from a store": _spec(model={"store": {"name": "work", "path": "models/b/"}}),
         "egress ready": _egress_ready,
         "with a fallback": _spec(fallback={"external": EXTERNAL, "when": ["failure"]}),

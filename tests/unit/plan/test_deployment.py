@@ -33,6 +33,7 @@ TRAINED = complete_training()
 STORE = ready_store()
 IDLE = Decision(0, "no request for 900 s")
 ONE_WAITS = Decision(1, "1 waits now")
+SELECTING = {"model": {"trainingJob": {"selector": {"matchLabels": {"app": "a"}}}}}
 EXTERNAL = {"replicas": 2, "scaling": {"mode": "External"}}
 
 
@@ -93,6 +94,9 @@ def running(ready: int, replicas: int = 1, refused: str = "") -> EngineView:
             Reason.STORE_NOT_FOUND, id="the store that it names",
         ),
         pytest.param({"spec": {"model": {}}}, Reason.SPEC_INVALID, id="a model to be named"),
+        pytest.param(
+            {"spec": SELECTING, "job": None}, Reason.MODEL_NOT_READY, id="a job that passes"
+        ),
     ],
 )  # fmt: skip
 def test_a_deployment_waits_for(missing: dict[str, Any], reason: Reason) -> None:
@@ -113,6 +117,14 @@ def test_the_model_is_pinned_and_its_digest_checked_by_the_fetcher() -> None:
         "path": "models/a/",
     }
     assert MODEL_DIGEST in fetch["env"][0]["value"]
+
+
+def test_the_model_of_a_selected_job_is_served_on_when_jobs_are_gone() -> None:
+    first = plan(spec=SELECTING)
+    assert status_of(first)["model"]["trainingJob"] == "train"
+    left = plan(spec=SELECTING, job=None, status=status_of(first), engine=running(1))
+    assert status_of(left)["model"] == status_of(first)["model"]
+    assert applied(left)[0]["spec"]["template"] == applied(first)[0]["spec"]["template"]
 
 
 def test_a_model_from_a_store_has_no_digest_to_check() -> None:
