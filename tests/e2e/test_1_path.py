@@ -1,6 +1,7 @@
 """From text to an answer on a real cluster: everything that examples/quickstart.yaml promises."""
 
 import hashlib
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -189,6 +190,70 @@ def test_an_idle_deployment_goes_to_zero_and_scales_by_hand_in_mode_external(
         lambda: kube.get(Kind.DEPLOYMENT, NS, "stdlib"),
         lambda o: status_of(o).get("readyReplicas") == 1,
         180,
+    )
+
+
+def test_of_two_replicas_one_goes_and_no_stream_breaks(
+    cluster: Cluster, kube: Kube, trained: Object, gateway: str
+) -> None:
+    cluster.kubectl("scale", "llmdep/stdlib", "-n", NS, "--replicas=2")
+    labels = "app.kubernetes.io/instance=stdlib,app.kubernetes.io/component=engine"
+
+    def replicas() -> set[str]:
+        pods = kube.list("Pod", NS, labels)
+        return {p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"]}
+
+    wait_for(
+        "two replicas",
+        lambda: kube.get(Kind.DEPLOYMENT, NS, "stdlib"),
+        lambda o: status_of(o).get("readyReplicas") == 2,
+        180,
+    )
+    client = OpenAI(base_url=f"{gateway}/v1", api_key="anonymous", timeout=300, max_retries=0)
+    scaled = threading.Event()
+
+    def stream() -> int:
+        """Streams one after the other until the number has come down, and how many came whole."""
+        whole = 0
+        while not scaled.is_set():
+            asked = client.completions.create(
+                model="stdlib", prompt="def f(", max_tokens=64, stream=True
+            )
+            *_, last = [c for c in asked if c.choices]
+            whole += last.choices[0].finish_reason is not None
+        return whole
+
+    with ThreadPoolExecutor(1) as pool:
+        streams = pool.submit(stream)
+        try:
+            cluster.kubectl("scale", "llmdep/stdlib", "-n", NS, "--replicas=1")
+            (left,) = wait_for("one replica", replicas, lambda names: len(names) == 1, 60)
+        finally:
+            scaled.set()
+        assert streams.result(timeout=120) > 0
+    (pod,) = (p for p in kube.list("Pod", NS, labels) if p["metadata"]["name"] == left)
+    assert "controller.kubernetes.io/pod-deletion-cost" in pod["metadata"]["annotations"]
+
+
+def test_a_fallback_has_an_egress_pod_while_it_is_wished_for(
+    cluster: Cluster, kube: Kube, trained: Object
+) -> None:
+    cluster.kubectl("create", "secret", "generic", "provider", "-n", NS, "--from-literal=key=k")
+    external = {
+        "provider": "openai",
+        "model": "m",
+        "apiKeySecretRef": {"name": "provider", "key": "key"},
+    }
+    kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"fallback": {"external": external}}})
+    wait_for(
+        "an egress pod that is ready",
+        lambda: kube.get("Deployment", NS, "stdlib-egress"),
+        lambda o: status_of(o).get("readyReplicas") == 1,
+        120,
+    )
+    kube.patch(Kind.DEPLOYMENT, NS, "stdlib", {"spec": {"fallback": None}})
+    wait_for(
+        "no egress pod", lambda: kube.get("Deployment", NS, "stdlib-egress"), lambda o: not o, 30
     )
 
 

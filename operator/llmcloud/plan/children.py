@@ -78,7 +78,8 @@ class PodView:
     ready_flipped: datetime | None = None
     """When Ready last changed."""
     restarts: int = 0
-    deletion_cost: int = 0
+    deletion_cost: str = ""
+    """As annotated."""
     component: str = ""
 
     @property
@@ -215,7 +216,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
         component=labels.get(LABEL_COMPONENT, ""),
-        deletion_cost=_number((meta.get("annotations") or {}).get(ANNOTATION_DELETION_COST)),
+        deletion_cost=(meta.get("annotations") or {}).get(ANNOTATION_DELETION_COST, ""),
     )
 
 

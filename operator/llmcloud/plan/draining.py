@@ -25,6 +25,7 @@ def deletion_costs(
     ready = [pod for pod in pods if pod.ready and not pod.deleting]
     if not 0 < wanted < len(ready):
         return ()
+    costs = {pod.name: str(loads.get(endpoint(pod), 0)) for pod in ready}
     return tuple(
         {
             "apiVersion": "v1",
@@ -33,11 +34,11 @@ def deletion_costs(
                 "name": pod.name,
                 "namespace": owner.namespace,
                 "uid": pod.uid,
-                "annotations": {ANNOTATION_DELETION_COST: str(loads.get(endpoint(pod), 0))},
+                "annotations": {ANNOTATION_DELETION_COST: costs[pod.name]},
             },
         }
         for pod in sorted(ready, key=lambda pod: pod.name)
-        if pod.deletion_cost != loads.get(endpoint(pod), 0)
+        if pod.deletion_cost != costs[pod.name]
     )
 
 

@@ -279,7 +279,9 @@ GOES = replica("c", deletionTimestamp=timestamp(NOW))
 @pytest.mark.parametrize(
     ("pods", "wanted", "costs"),
     [
-        pytest.param(THREE, 2, {"a": "2", "c": "7"}, id="the replica with the least work"),
+        pytest.param(
+            THREE, 2, {"a": "2", "b": "0", "c": "7"}, id="the replica with the least work"
+        ),
         pytest.param(THREE, 3, {}, id="none if none has to"),
         pytest.param(THREE, 0, {}, id="all, whatever they do"),
         pytest.param((*THREE[:2], make_pod()), 2, {}, id="first those that are not ready"),
