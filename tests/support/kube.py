@@ -36,6 +36,8 @@ PATHS = {
     },
     "Job": "/apis/batch/v1/namespaces/{ns}/jobs",
     "Deployment": "/apis/apps/v1/namespaces/{ns}/deployments",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{ns}/networkpolicies",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases",
     **{str(kind): f"/apis/{API_VERSION}/namespaces/{{ns}}/{kind.plural}" for kind in Kind},
 }

@@ -6,6 +6,7 @@ good as another's: whichever manifest is created first is the version, and the o
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
@@ -152,7 +153,7 @@ def _prepared(
     """The version of what the attempt's first worker listed, made together with the others."""
     folder = f"{task.output_path}work/{task.owner_uid}/"
     agreed = _agreed(store, folder, task, listing_of(objects), part_bytes)
-    if worker.index == 0:
+    if worker.index == 0 and not _superseded(store, folder, task.attempt):
         _sweep(store, folder, (f"a{task.attempt}.json", agreed.folder))
     work = Work(store, folder + agreed.folder, worker, patience_seconds)
     listing = agreed.listing
@@ -199,6 +200,13 @@ def _agreed(
         if store.head(f"{folder}{mine.folder}{PUBLISHED}") is None:
             break
     return publish_manifest(store, path, mine)
+
+
+def _superseded(store: Store, folder: str, attempt: int) -> bool:
+    """Whether a later attempt works here already: what lies here is then its to remove."""
+    names = (info.path.removeprefix(folder) for info in store.list(f"{folder}a"))
+    agreed = (re.fullmatch(r"a(\d+)\.json", name) for name in names)
+    return any(match and int(match[1]) > attempt for match in agreed)
 
 
 def _sweep(store: Store, folder: str, keep: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import FileEntry
 from llmcloud.cloud.base import Store
-from llmcloud.cloud.errors import AlreadyExists, DigestMismatch, ObjectNotFound
+from llmcloud.cloud.errors import AlreadyExists, DigestMismatch, ObjectChanged, ObjectNotFound
 from llmcloud.cloud.manifest import read_manifest, sha256_of
 from llmcloud.cloud.parallel import in_parallel
 
@@ -130,7 +130,7 @@ class Work:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             found = self._store.get_file(entry.key, file)
-        except ObjectNotFound:
+        except (ObjectNotFound, ObjectChanged):
             self.check()
             raise
         if found != entry.sha256:
@@ -171,7 +171,10 @@ class Work:
 
     def _result(self, unit: Unit, shape: type[Result]) -> Result:
         path = f"{self._folder}results/{unit.name}.json"
-        found = read_manifest(self._store, path, shape)
+        try:
+            found = read_manifest(self._store, path, shape)
+        except ObjectChanged:
+            found = None
         if found is None:
             self.check()
             raise DigestMismatch(

@@ -146,7 +146,7 @@ class S3Store:
         # A retried request may be refused because of its own first, unanswered try.
         if refused or self.location.endpoint_url:
             answer = self._head(path)
-            if answer is None or answer["Metadata"].get(WRITER) != token:
+            if answer is not None and answer["Metadata"].get(WRITER) != token:
                 raise refusals.exists(self.url(path))
 
     def _create_once(self, path: str, body: bytes, token: str) -> bool:
