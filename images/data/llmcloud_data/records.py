@@ -25,6 +25,11 @@ Values = tuple[Value, ...]
 
 CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
 
+ZIP: Final = b"PK\x03\x04"
+TAR: Final = b"ustar"
+TAR_AT: Final = 257
+TAR_END: Final = TAR_AT + len(TAR)
+
 csv.field_size_limit(RECORD_BYTES)
 
 
@@ -45,6 +50,9 @@ def _stream_records(
 ) -> Iterator[Values | Rejection]:
     try:
         with _opened(file) as stream:
+            if _is_archive(stream):
+                yield Rejection.ARCHIVE
+                return
             match format_:
                 case "text" | "code":
                     for part in _parts(stream):
@@ -63,7 +71,13 @@ def _stream_records(
         yield Rejection.CORRUPT
 
 
-def _opened(file: Path) -> BinaryIO:
+def _is_archive(stream: io.BufferedReader) -> bool:
+    """Archives are not unpacked, so their names and links lead nowhere."""
+    begin = stream.peek(TAR_END)[:TAR_END]
+    return begin.startswith(ZIP) or begin[TAR_AT:TAR_END] == TAR
+
+
+def _opened(file: Path) -> io.BufferedReader:
     """The bytes of a file, decompressed; errors of the compressed stream are OSErrors without a
     number."""
     with file.open("rb") as stream:

@@ -10,6 +10,7 @@ class Rejection(StrEnum):
     INVALID_UTF8 = "invalidUtf8"
     TOO_LARGE = "tooLarge"
     CORRUPT = "corrupt"
+    ARCHIVE = "archive"
     INVALID_RECORD = "invalidRecord"
     MISSING_FIELD = "missingField"
     NOT_TEXT = "notText"

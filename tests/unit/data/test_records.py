@@ -1,9 +1,11 @@
 """How the bytes of an object become texts, whatever is in them."""
 
 import gzip
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +43,17 @@ def zstd(content: bytes) -> bytes:
     return bytes(pa.compress(content, codec="zstd", asbytes=True))
 
 
+def tar(name: str) -> bytes:
+    """An archive of a file and a link."""
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return body.getvalue()
+
+
 TEXTS = [
     pytest.param(b"text", ["text"], id="one file is one text"),
     pytest.param(BOM + b"a\r\nb\rc\n", ["a\nb\nc\n"], id="a mark is dropped, lines end alike"),
@@ -57,6 +70,10 @@ TEXTS = [
     pytest.param(zstd(b"text" * 99)[:-9], ["<corrupt>"], id="zstd that breaks off"),
     pytest.param(b"\x1f\x8bnot gzip at all", ["<corrupt>"], id="no gzip after all"),
     pytest.param(b"\x28\xb5\x2f\xfd", ["<corrupt>"], id="zstd without a frame"),
+    pytest.param(tar("../../etc/passwd"), ["<archive>"], id="a tar archive"),
+    pytest.param(gzip.compress(tar("a.txt")), ["<archive>"], id="a tar archive in gzip"),
+    pytest.param(b"PK\x03\x04\x14\x00", ["<archive>"], id="a zip archive"),
+    pytest.param(b"ustar", ["ustar"], id="only the word"),
 ]
 
 
