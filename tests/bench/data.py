@@ -2,7 +2,8 @@
 
 The personal data is the generator's test part, against which no rule was looked at; real text is
 the standard library's source and documentation. Speed is told beside datatrove's own stage over
-the same documents on one core.
+the same documents on one core. Last, a whole preparation over a store: `CORPUS_MB` (200) of text
+by two workers.
 """
 
 import sysconfig
@@ -25,6 +26,7 @@ from tests.support.near_copies import planted, remove
 from tests.support.redactions import ENTITIES, scores
 
 DOCUMENTS = 5000
+WORKERS = 2
 THRESHOLD = 0.8
 CHECKSUMMED = {"creditCard", "iban", "nationalId"}
 
