@@ -46,7 +46,11 @@ class Settings(_Settings):
     platforms: dict[str, Platform] = {}
     accelerators: dict[str, Accelerator] = {}
     allowed_networks: list[IPv4Network | IPv6Network] = Field(
-        default=[], description="What egress pods may reach besides the public internet."
+        default=[],
+        description="What egress pods and sources of datasets may reach besides the internet.",
+    )
+    refused_networks: list[IPv4Network | IPv6Network] = Field(
+        default=[], description="What sources may not reach though it is of the internet."
     )
     workers: int = Field(default=32, ge=1, le=64)
     resync_seconds: int = Field(default=600, ge=10)
@@ -75,6 +79,7 @@ class Settings(_Settings):
             gateway_image=self.images.gateway,
             namespace=self.namespace,
             allowed_networks=tuple(str(network) for network in self.allowed_networks),
+            refused_networks=tuple(str(network) for network in self.refused_networks),
         )
 
 

@@ -60,6 +60,19 @@ REFUSED: list[tuple[str, str, Any, str]] = [
         "dataset", "sources", [{"store": {"name": "raw"}, "fields": {"text": "body"}}],
         "fields names members of records",
     ),
+    (
+        "dataset", "sources", [{"store": {"name": "raw"}, "hub": {"name": "wikitext"}}],
+        "set exactly one of store, url, hub",
+    ),
+    (
+        "dataset", "sources", [{"url": "https://example.com/a.txt"}],
+        "sha256 is the digest of what lies at url",
+    ),
+    (
+        "dataset", "sources", [{"url": "http://example.com/a.txt", "sha256": "0" * 64}],
+        "spec.sources[0].url",
+    ),
+    ("dataset", "sources", [{"hub": {"name": "../a"}}], "spec.sources[0].hub.name"),
     ("dataset", "type", "chat", "formats text and code hold texts"),
     ("dataset", "labels", ["a"], "types labeled and tags need labels, the others have none"),
     (

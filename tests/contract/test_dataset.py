@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -67,8 +68,10 @@ def prepare(tmp_path: Path) -> Iterator[Run]:
     report.close()
 
 
-def prepare_as_a_pod(folder: Path, task: DatasetTask) -> tuple[int, Outcome]:
-    """Runs `python -m llmcloud_data`."""
+def prepare_as_a_pod(
+    folder: Path, task: DatasetTask, more: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, Outcome]:
+    """Runs `python -m llmcloud_data`, with `more` in its environment."""
     log = folder / "termination-log"
     environment = {
         ENV_TASK: task.model_dump_json(by_alias=True),
@@ -78,7 +81,9 @@ def prepare_as_a_pod(folder: Path, task: DatasetTask) -> tuple[int, Outcome]:
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = [sys.executable, "-m", "llmcloud_data"]
-    process = subprocess.run(command, env=os.environ | environment, check=False, timeout=120)
+    process = subprocess.run(
+        command, env=os.environ | environment | dict(more), check=False, timeout=120
+    )
     return process.returncode, Outcome.model_validate_json(log.read_bytes())
 
 

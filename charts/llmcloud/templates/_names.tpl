@@ -80,6 +80,7 @@ platforms: {{ toJson $values.platforms }}
 accelerators: {{ toJson $values.accelerators }}
 env: {{ toJson $env }}
 allowedNetworks: {{ toJson $values.egress.allowedNetworks }}
+refusedNetworks: {{ toJson $values.egress.refusedNetworks }}
 workers: {{ $values.operator.workers }}
 resyncSeconds: {{ $values.operator.resyncSeconds }}
 storeCheckSeconds: {{ $values.operator.storeCheckSeconds }}

@@ -5,6 +5,7 @@ sources give the same parts, and the same parts the same shards.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from llmcloud.api.base import ApiModel, digest
@@ -40,7 +41,7 @@ def listing_of(objects: Sequence[SourceObject]) -> Listing:
     return Listing(
         objects=[
             ListedObject(
-                store=item.store.location.name,
+                store=item.origin,
                 key=item.info.path,
                 bytes=item.info.bytes,
                 etag=item.info.etag,
@@ -55,17 +56,17 @@ def as_listed(objects: Sequence[SourceObject], listing: Listing) -> list[SourceO
 
     What changed since is found when it is read.
     """
-    here = {(item.store.location.name, item.info.path): item for item in objects}
+    here = {(item.origin, item.info.path): item for item in objects}
     found = []
     for listed in listing.objects:
         item = here.get((listed.store, listed.key))
         if item is None:
             raise ObjectChanged(
-                f"Store {listed.store} had {listed.key} when this attempt began, and has it no "
+                f"{listed.store} had {listed.key} when this attempt began, and has it no "
                 "more; the sources are listed again."
             )
         info = ObjectInfo(listed.key, listed.bytes, listed.etag)
-        found.append(SourceObject(item.store, info, item.format, item.members))
+        found.append(replace(item, info=info))
     return found
 
 

@@ -30,6 +30,7 @@ from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest, v
 from llmcloud.cloud.report import Report
 from llmcloud_data.build import Build
 from llmcloud_data.cleaning import check_languages
+from llmcloud_data.origins import Origins
 from llmcloud_data.parts import PART_BYTES, Listing, as_listed, listing_of, parts_of
 from llmcloud_data.progress import Percent
 from llmcloud_data.sources import SourceObject, list_sources
@@ -65,12 +66,14 @@ def prepare_in(
     check_languages(task.prepare.clean)
     progress = Percent(report, task.attempt)
     store = open_store(task.output)
-    objects = list_sources(task.sources)
-    manifest = existing(store, task, listing_of(objects))
-    reused = manifest is not None
-    if manifest is None:
-        manifest = _prepared(store, task, objects, scratch, progress, Worker(index, task.workers),
-                             part_bytes, patience_seconds)  # fmt: skip
+    worker = Worker(index, task.workers)
+    with Origins(task.network, task.hub_endpoint) as origins:
+        objects = list_sources(task.sources, origins)
+        manifest = existing(store, task, listing_of(objects))
+        reused = manifest is not None
+        if manifest is None:
+            manifest = _prepared(store, task, objects, scratch, progress, worker,
+                                 part_bytes, patience_seconds)  # fmt: skip
     folder = version_path(task.output_path, manifest.version)
     verify(store, folder, manifest)
     progress.set(100)

@@ -3,26 +3,31 @@
 Memory is bounded by the listing (`OBJECTS_LIMIT` entries), never by an object's size.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from llmcloud.api.contract import SourceEntry, SourceTask
 from llmcloud.api.dataset import Format
-from llmcloud.cloud.base import ObjectInfo, Store, open_store
+from llmcloud.cloud.base import ObjectInfo
 from llmcloud.cloud.errors import ConfigurationInvalid, ObjectChanged, SourceEmpty
 from llmcloud.cloud.parallel import in_parallel
+from llmcloud_data.addresses import plain
+from llmcloud_data.origins import Origin, Origins
 
 OBJECTS_LIMIT: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """One object to read, and how its bytes become documents."""
+    """One object to read, and how its bytes become documents.
 
-    store: Store
+    `origin` is the manifest's name of where it comes from: a store's, or one that none can have.
+    """
+
+    origin: str
+    reader: Origin
     info: ObjectInfo
     format: Format
     members: tuple[str, ...]
@@ -38,24 +43,17 @@ class SourceFile:
     members: tuple[str, ...]
 
 
-def matches(key: str, include: Iterable[str]) -> bool:
-    """A glob of `include` matches the key or its last part; `*` also matches slashes."""
-    last = key.rpartition("/")[2]
-    return any(fnmatchcase(key, glob) or fnmatchcase(last, glob) for glob in include)
-
-
-def list_sources(sources: list[SourceTask]) -> list[SourceObject]:
-    """All objects of all sources, in the order of (store, key), each once: as the first source
+def list_sources(sources: list[SourceTask], origins: Origins) -> list[SourceObject]:
+    """All objects of all sources, in the order of (origin, key), each once: as the first source
     that matches it says.
 
     Raises SourceEmpty where there is none, ConfigurationInvalid above `OBJECTS_LIMIT`.
     """
     found: dict[tuple[str, str], SourceObject] = {}
     for source in sources:
-        store = open_store(source.store)
-        for info in _matching(store, source):
-            item = SourceObject(store, info, source.format, tuple(source.members))
-            found.setdefault((source.store.name, info.path), item)
+        for origin, reader, info, format_ in origins.objects(source):
+            item = SourceObject(origin, reader, info, format_, tuple(source.members))
+            found.setdefault((origin, info.path), item)
             if len(found) > OBJECTS_LIMIT:
                 raise ConfigurationInvalid(
                     f"The sources have more than {OBJECTS_LIMIT} objects; pack the texts into "
@@ -70,10 +68,17 @@ def list_sources(sources: list[SourceTask]) -> list[SourceObject]:
 
 def describe(sources: Iterable[SourceTask]) -> str:
     """The sources as their owner knows them, for messages."""
-    return "; ".join(
-        f"store {source.store.name}, path '{source.path}', include {', '.join(source.include)}"
-        for source in sources
-    )
+    return "; ".join(map(_described, sources))
+
+
+def _described(source: SourceTask) -> str:
+    if source.url is not None:
+        return plain(source.url.url)
+    include = ", ".join(source.include)
+    if source.hub is not None:
+        return f"hub dataset {source.hub.name}, include {include}"
+    assert source.store is not None
+    return f"store {source.store.name}, path '{source.path}', include {include}"
 
 
 def read_sources(
@@ -87,16 +92,16 @@ def read_sources(
     def read(numbered: tuple[int, SourceObject]) -> SourceFile:
         number, item = numbered
         file = folder / f"{number:06d}"
-        sha256 = item.store.get_file(item.info.path, file, etag=item.info.etag)
+        sha256 = item.reader.get_file(item.info.path, file, etag=item.info.etag)
         read_bytes = file.stat().st_size
         if read_bytes != item.info.bytes:
             raise ObjectChanged(
-                f"{item.store.url(item.info.path)} was listed with {item.info.bytes} bytes and "
+                f"{item.reader.url(item.info.path)} was listed with {item.info.bytes} bytes and "
                 f"read with {read_bytes}; it is read again."
             )
-        name = item.store.location.name
+        info = item.info
         entry = SourceEntry(
-            store=name, key=item.info.path, bytes=read_bytes, sha256=sha256, etag=item.info.etag
+            store=item.origin, key=info.path, bytes=read_bytes, sha256=sha256, etag=info.etag
         )
         return SourceFile(entry, file, item.format, item.members)
 
@@ -106,11 +111,3 @@ def read_sources(
         advance(source.entry.bytes)
         files.append(source)
     return files
-
-
-def _matching(store: Store, source: SourceTask) -> Iterator[ObjectInfo]:
-    for info in store.list(source.path):
-        if not info.path.endswith("/") and matches(
-            info.path.removeprefix(source.path), source.include
-        ):
-            yield info

@@ -65,6 +65,15 @@ class ConfigMapKeyReference(ApiModel):
     )
 
 
+class SecretKeyReference(ApiModel):
+    """One key of a Secret of the same namespace."""
+
+    name: Name = Field(description="Name of the Secret, in the same namespace.")
+    key: str = Field(
+        description="Key in the Secret.", max_length=253, min_length=1, pattern=r"^[-._a-zA-Z0-9]+$"
+    )
+
+
 class StoreReference(ApiModel):
     """A folder of an ObjectStore of the same namespace."""
 

@@ -30,6 +30,7 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES: Final = 4096
 CREDENTIALS_PATH: Final = "/var/run/llmcloud/credentials"
 CA_PATH: Final = "/var/run/llmcloud/ca"
+HUB_PATH: Final = "/var/run/llmcloud/hub"
 SCRATCH_PATH: Final = "/scratch"
 MODELS_PATH: Final = "/models"
 
@@ -79,14 +80,42 @@ class DeleteStoreTask(ApiModel):
     owner_uid: str
 
 
+class NetworkRules(ApiModel):
+    """CIDRs that sources of the web may reach although they are not of the internet, or may not
+    although they are."""
+
+    allowed: list[str] = []
+    refused: list[str] = []
+
+
+class UrlSource(ApiModel):
+    """One file, and the SHA-256 (hex) that it must have."""
+
+    url: str
+    sha256: str
+
+
+class HubSource(ApiModel):
+    """A dataset repository of the hub; `token_file` holds a token where it needs one."""
+
+    name: str
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    token_file: str | None = None
+
+
 class SourceTask(ApiModel):
-    """Objects below `path` of a store whose keys match a pattern of `include`.
+    """Objects whose keys match a pattern of `include`: below `path` of a store, at a URL, or of
+    the hub.
 
     `members` are the names in their records of what `RECORD_MEMBERS` lists for the type.
     """
 
-    store: StoreLocation
-    path: str
+    store: StoreLocation | None = None
+    path: str = ""
+    url: UrlSource | None = None
+    hub: HubSource | None = None
     format: Format
     members: list[str] = ["text"]
     include: list[str]
@@ -111,6 +140,8 @@ class DatasetTask(ApiModel):
     type: DatasetType = "text"
     labels: list[str] = []
     sources: list[SourceTask]
+    network: NetworkRules | None = None
+    hub_endpoint: str | None = None
     prepare: Prepare
     tokenizer_algorithm: Algorithm
     vocabulary_size: int

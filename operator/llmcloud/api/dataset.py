@@ -12,8 +12,10 @@ from llmcloud.api.common import (
     Output,
     PodSettings,
     Resources,
+    SecretKeyReference,
     Status,
     StoreReference,
+    exactly_one_of,
     rules,
 )
 
@@ -65,25 +67,81 @@ class Fields(ApiModel):
         return [getattr(self, member) or member for member in RECORD_MEMBERS[type_]]
 
 
+class HubDataset(ApiModel):
+    """A dataset repository of the Hugging Face hub. Its files are read, its code never run."""
+
+    name: str = Field(
+        description="Name of the repository, as in its URL, for example wikitext.",
+        max_length=193,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$",
+    )
+    config: str | None = Field(
+        default=None,
+        description="Configuration that the repository declares, or a folder of it; absent: the "
+        "default one.",
+        min_length=1,
+        max_length=128,
+    )
+    split: str | None = Field(
+        default=None,
+        description="Split to read; absent: train, or all where no file is told to be of it.",
+        min_length=1,
+        max_length=128,
+    )
+    revision: str | None = Field(
+        default=None,
+        description="Branch, tag or commit; absent: main.",
+        max_length=128,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+    )
+    token_secret_ref: SecretKeyReference | None = Field(
+        default=None, description="A token of the hub that may read it; absent: it is public."
+    )
+
+
 class Source(ApiModel):
-    """Objects to read."""
+    """Objects to read: of a store, at a URL, or of a repository of the hub."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
+            exactly_one_of("store", "url", "hub"),
             (
-                "!has(self.fields) || !(self.format in ['text', 'code'])",
+                "has(self.url) == has(self.sha256)",
+                "sha256 is the digest of what lies at url, and no url goes without: set both (as "
+                "sha256sum FILE prints it), or none",
+            ),
+            (
+                "!has(self.fields) || has(self.hub) || !(self.format in ['text', 'code'])",
                 "fields names members of records: leave it out, or set format to jsonl, csv or "
                 "parquet",
-            )
+            ),
         )
     )
 
-    store: StoreReference = Field(description="The ObjectStore and the folder to read.")
+    store: StoreReference | None = Field(
+        default=None, description="The ObjectStore and the folder to read."
+    )
+    url: str | None = Field(
+        default=None,
+        description="One file, read over https from an address of the internet.",
+        max_length=2048,
+        pattern=r"^https://[^/@?#\s]+(/[^\s]*)?$",
+    )
+    sha256: str | None = Field(
+        default=None,
+        description="SHA-256 of the file at url, in hexadecimal.",
+        max_length=64,
+        pattern=r"^[0-9a-f]{64}$",
+    )
+    hub: HubDataset | None = Field(
+        default=None, description="A dataset of the Hugging Face hub, or of its mirror."
+    )
     format: Format = Field(
         default="text",
         description="How an object's bytes become documents: text and code, one file, one text; "
         "jsonl, csv (with a header) and parquet, one record, one document. All but parquet may be "
-        "compressed by gzip or zstd, which is seen from the bytes.",
+        "compressed by gzip or zstd, which is seen from the bytes. Of a hub's files text means: as "
+        "the suffix of each says.",
     )
     fields: Fields | None = Field(default=None, description="Which members of a record are read.")
     include: list[Glob] = Field(

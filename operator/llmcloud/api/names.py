@@ -114,6 +114,7 @@ class Reason(StrEnum):
     STORE_UNREACHABLE = "StoreUnreachable"
     SOURCE_EMPTY = "SourceEmpty"
     SOURCE_CHANGED = "SourceChanged"
+    SOURCE_UNREACHABLE = "SourceUnreachable"
     CONFIGURATION_INVALID = "ConfigurationInvalid"
     OUTPUT_OCCUPIED = "OutputOccupied"
     DIGEST_MISMATCH = "DigestMismatch"

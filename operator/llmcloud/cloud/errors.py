@@ -60,6 +60,13 @@ class SourceEmpty(TaskError):
     reason = Reason.SOURCE_EMPTY
 
 
+class SourceUnreachable(TaskError):
+    """A source of the web did not answer, or not to the end, after bounded retries."""
+
+    reason = Reason.SOURCE_UNREACHABLE
+    retry = Retry.ENVIRONMENT
+
+
 class StoreError(TaskError):
     """A store refused or could not be asked. Retried: it heals when its cause goes."""
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llmcloud.api.base import digest
-from llmcloud.api.contract import DatasetTask, Progress, SourceTask
-from llmcloud.api.dataset import Fields, LLMDatasetSpec
+from llmcloud.api.contract import DatasetTask, Progress
+from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.api.objectstore import ObjectStoreSpec
 from llmcloud.plan.attempts import Attempt, State, decide_attempt, next_attempt
@@ -20,6 +20,7 @@ from llmcloud.plan.manifests.pod import (
     store_mounts,
 )
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.sources import hub_endpoint, network_rules, source_tasks, token_volumes
 from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
 from llmcloud.plan.versions import (
     DROP_SECONDS,
@@ -54,7 +55,12 @@ class DatasetWorld:
 def dataset_stores(spec: LLMDatasetSpec) -> tuple[str, ...]:
     """Names of the stores that a dataset reads or writes."""
     return tuple(
-        dict.fromkeys([spec.output.store.name, *(source.store.name for source in spec.sources)])
+        dict.fromkeys(
+            [
+                spec.output.store.name,
+                *(source.store.name for source in spec.sources if source.store),
+            ]
+        )
     )
 
 
@@ -137,16 +143,9 @@ def _plan_start(
         attempt=attempt.number,
         type=spec.type,
         labels=spec.labels or [],
-        sources=[
-            SourceTask(
-                store=stores[source.store.name].location,
-                path=source.store.path,
-                format=source.format,
-                members=(source.fields or Fields()).members(spec.type),
-                include=source.include,
-            )
-            for source in spec.sources
-        ],
+        sources=source_tasks(spec, stores),
+        network=network_rules(spec, defaults),
+        hub_endpoint=hub_endpoint(spec, defaults),
         prepare=spec.prepare,
         tokenizer_algorithm=spec.tokenizer.train.algorithm,
         vocabulary_size=spec.tokenizer.train.vocabulary_size,
@@ -154,7 +153,8 @@ def _plan_start(
         output=stores[spec.output.store.name].location,
         output_path=spec.output.store.path,
     )
-    mounts = store_mounts(stores.values())
+    volumes, token_mounts = token_volumes(spec)
+    mounts = (*store_mounts(stores.values()), *token_mounts)
     container = Container(
         "prepare", defaults.data_image, (), spec.resources, task, mounts, extra=report_port()
     )
@@ -165,6 +165,7 @@ def _plan_start(
         (container,),
         resources=spec.resources,
         stores=tuple(stores.values()),
+        volumes=volumes,
     )
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True

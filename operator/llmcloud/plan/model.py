@@ -61,6 +61,7 @@ class PodDefaults:
     namespace: str = ""
     """The installation's own: where gateways run."""
     allowed_networks: tuple[str, ...] = ()
+    refused_networks: tuple[str, ...] = ()
     """CIDRs that egress pods may reach besides the public internet."""
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmcloud_data.documents import DIGEST, Digests, text_digest
 from llmcloud_data.merging import TRAIN, VALIDATION, hold_out
-from llmcloud_data.sources import matches
+from llmcloud_data.origins import matches
 
 numbers = st.lists(st.integers())
 

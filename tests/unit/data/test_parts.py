@@ -15,7 +15,7 @@ STORE = open_store(StoreLocation(name="raw", provider="aws", bucket="raw", regio
 
 def objects(sizes: list[int], etag: str = "e") -> list[SourceObject]:
     return [
-        SourceObject(STORE, ObjectInfo(f"{number:05d}", size, etag), "text", ("text",))
+        SourceObject("raw", STORE, ObjectInfo(f"{number:05d}", size, etag), "text", ("text",))
         for number, size in enumerate(sizes)
     ]
 
