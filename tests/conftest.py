@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
@@ -28,6 +29,9 @@ PHASES = (
     "e2e",
 )
 """Quick before slow; what needs no cluster runs while its programs are being built."""
+
+settings.register_profile("untimed", deadline=None)  # a timing decides no test
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
