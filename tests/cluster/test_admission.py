@@ -93,6 +93,10 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("training", "checkpoint", {"everySeconds": 5, "everySteps": 5}, "not both"),
     ("training", "resources.memory", "lots", "spec.resources.memory"),
     ("training", "task", "mind-reading", "spec.task"),
+    ("training", "nodes", {"min": 3, "max": 2}, "min must not be above max"),
+    ("training", "resources", {"count": 8}, "set accelerator, or remove count"),
+    ("training", "resources.accelerator", "H100", "spec.resources.accelerator"),
+    ("training", "placement", [{"capacity": "Reserved"}], "capacity"),
     ("deployment", "model", {}, "set exactly one of store, trainingJob"),
     ("deployment", "model.trainingJob", {}, "set exactly one of name, selector"),
     ("deployment", "scaling", {"minReplicas": 3, "maxReplicas": 1}, "must not be above"),
@@ -174,6 +178,13 @@ def test_a_name_too_long_for_its_children_is_refused(kube: Kube) -> None:
         kube.apply(store("admission", name="s" * 47))
 
 
+def test_a_queue_needs_a_fixed_number_of_nodes(kube: Kube) -> None:
+    kube.namespace("admission")
+    kube.apply(training_job("admission", name="queued", queue="gpu", nodes={"min": 4, "max": 4}))
+    with pytest.raises(HTTPError, match="the same"):
+        kube.apply(training_job("admission", name="no", queue="gpu", nodes={"min": 1, "max": 4}))
+
+
 def test_deleting_a_bucket_that_was_not_created_is_refused(kube: Kube) -> None:
     kube.namespace("admission")
     with pytest.raises(HTTPError, match="needs create: true"):
@@ -198,6 +209,8 @@ IMMUTABLE: list[tuple[str, str, Any]] = [
     ("training", "hyperparameters.maxSteps", 11),
     ("training", "evaluation", {"metrics": [{"name": "perplexity"}]}),
     ("training", "resources.memory", "8Gi"),
+    ("training", "queue", "gpu"),
+    ("training", "placement", [{"capacity": "Spot"}]),
     ("deployment", "servedModelName", "set-later"),
     ("key", "sha256", "6" * 64),
 ]
@@ -223,6 +236,7 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("store", "reclaimPolicy", "Delete"),
     ("dataset", "sources", [{"store": {"name": "work", "path": "more/"}}]),
     ("training", "suspend", True),
+    ("training", "nodes", {"min": 1, "max": 4}),
     ("training", "checkpoint", {"everySteps": 7}),
     ("deployment", "scaling", {"mode": "External"}),
     ("deployment", "fallback", {"external": EXTERNAL, "when": ["failure"]}),

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,15 +61,22 @@ class Runtime:
 
 @contextmanager
 def runtime_image() -> Iterator[Runtime]:
-    """The runtime image of this working tree, mounted."""
+    """The runtime image of this working tree, mounted.
+
+    At a place of our own: whoever else uses the store of images may unmount it there.
+    """
     reference = build_images(["runtime"])["runtime"]
     container = image_store.call("from", "--pull-never", reference)
-    try:
-        root = Path(image_store.call("mount", container))
-        (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
-        yield Runtime(root)
-    finally:
-        image_store.call("rm", container)
+    with tempfile.TemporaryDirectory(prefix="llmcloud-runtime-") as name:
+        try:
+            subprocess.run(
+                ["mount", "--bind", image_store.call("mount", container), name], check=True
+            )
+            (Path(name) / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+            yield Runtime(Path(name))
+        finally:
+            subprocess.run(["umount", name], check=True)
+            image_store.call("rm", container)
 
 
 @dataclass

@@ -158,25 +158,38 @@ def obstacle(pods: tuple[PodView, ...], warnings: tuple[str, ...] = ()) -> Probl
     return _first(BEFORE_START, pods)
 
 
+CONSEQUENCES = (Reason.PREEMPTED, Reason.PEER_LOST)
+"""What a pod says that was stopped, or left alone, because of something else."""
+
+
 def outcome_of(job: JobView) -> Outcome | None:
     """What the job's pods said at their end: the one that failed of its own first, since others
-    are asked to stop because of it."""
+    are asked to stop because of it; of those that succeeded, the one that has a result."""
     said = [pod.termination.outcome for pod in job.pods if pod.termination is not None]
     outcomes = [outcome for outcome in said if outcome is not None]
-    failed = [o for o in outcomes if not o.succeeded and o.reason is not Reason.PREEMPTED]
-    return next(iter([*failed, *(o for o in outcomes if o.succeeded), *outcomes]), None)
+    failed = [o for o in outcomes if not o.succeeded and o.reason not in CONSEQUENCES]
+    results = [o for o in outcomes if o.training is not None or o.dataset is not None]
+    succeeded = [o for o in outcomes if o.succeeded]
+    return next(iter([*failed, *results, *succeeded, *outcomes]), None)
+
+
+def _says_why(pod: PodView) -> bool:
+    outcome = pod.termination.outcome if pod.termination else None
+    return outcome is not None and not outcome.succeeded
 
 
 def cause(job: JobView) -> Problem:
-    """Why an ended job has no success: the pod's own outcome first, then what the cluster saw.
+    """Why an ended job has no success: a pod's own outcome first, then what the cluster saw.
 
-    A pod that was asked to stop does not know why: there the cluster's word comes first.
+    A pod that was asked to stop, or lost its peers, does not know why: there the cluster's word
+    comes first, also on the pods that could not say anything.
     """
     outcome = outcome_of(job)
-    found = _first(AFTER_END, job.pods)
+    silent = tuple(pod for pod in job.pods if not _says_why(pod))
+    found = _first(AFTER_END[:-1], job.pods) or _first(AFTER_END, silent)
     if outcome is not None and not outcome.succeeded:
         own = Problem(outcome.reason, outcome.message, outcome.retry)
-        if own.reason is not Reason.PREEMPTED or not found or found.reason is Reason.PREEMPTED:
+        if own.reason not in CONSEQUENCES or not found or found.reason is own.reason:
             return own
     if found is not None:
         return found

@@ -2,10 +2,10 @@
 
 import pytest
 
-from llmcloud.api.contract import Retry
+from llmcloud.api.contract import Outcome, Retry
 from llmcloud.api.names import Reason
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
-from llmcloud.plan.failures import cause, obstacle, serving_failure
+from llmcloud.plan.failures import cause, obstacle, outcome_of, serving_failure
 from llmcloud.plan.model import Manifest
 from tests.support.worlds import (
     NOW,
@@ -19,6 +19,7 @@ from tests.support.worlds import (
     raw_job,
     raw_pod,
     refusal,
+    trained,
     unschedulable,
     waiting,
 )
@@ -201,6 +202,45 @@ def job_of(*statuses: Manifest) -> JobView:
 def test_of_several_workers_the_cause_is_told(statuses: list[Manifest], reason: Reason) -> None:
     assert cause(job_of(*statuses)).reason is reason
     assert cause(job_of(*reversed(statuses))).reason is reason
+
+
+LOST_PEER = ended(1, message=refusal(Reason.PEER_LOST, Retry.ENVIRONMENT).model_dump_json())
+STOPPED_POD = ended(143, message=refusal(Reason.PREEMPTED, Retry.ENVIRONMENT).model_dump_json())
+NAN = ended(64, message=refusal(Reason.LOSS_NOT_FINITE, Retry.NEVER).model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reason", "retry"),
+    [
+        pytest.param([LOST_PEER, ended(137, "OOMKilled")], Reason.OUT_OF_MEMORY, Retry.USER,
+                     id="a pod that was killed for its memory"),
+        pytest.param([LOST_PEER, ended(139, "Error")], Reason.CRASHED, Retry.USER,
+                     id="a pod that crashed without a word"),
+        pytest.param([LOST_PEER, NAN], Reason.LOSS_NOT_FINITE, Retry.NEVER,
+                     id="a pod that says what it failed of"),
+        pytest.param([LOST_PEER, {"reason": "Evicted", "message": "memory"}], Reason.PREEMPTED,
+                     Retry.ENVIRONMENT, id="a pod that was evicted"),
+        pytest.param([LOST_PEER, {}], Reason.PEER_LOST, Retry.ENVIRONMENT,
+                     id="a node of which nothing is heard"),
+        pytest.param([STOPPED_POD, STOPPED_POD], Reason.PREEMPTED, Retry.ENVIRONMENT,
+                     id="a group that was asked to stop"),
+    ],
+)  # fmt: skip
+def test_why_a_group_failed(statuses: list[Manifest], reason: Reason, retry: Retry) -> None:
+    members = [{"phase": "Failed", **status} for status in statuses]
+    problem = cause(make_job(ended_at=NOW, nodes=2, pods=members))
+    assert (problem.reason, problem.retry) == (reason, retry)
+
+
+def test_of_a_group_that_succeeded_the_result_is_told() -> None:
+    word = Outcome(succeeded=True, reason=Reason.SUCCEEDED)
+    members = [
+        {"phase": "Succeeded", **ended(0, message=outcome.model_dump_json(by_alias=True))}
+        for outcome in (word, trained())
+    ]
+    outcome = outcome_of(make_job(ended_at=NOW, succeeded=True, nodes=2, pods=members))
+    assert outcome is not None
+    assert outcome.training is not None
 
 
 def test_braces_in_the_clusters_words_are_only_words() -> None:

@@ -156,8 +156,6 @@ def pod_template(
     }
     if init_containers:
         spec["initContainers"] = [container_manifest(defaults, c) for c in init_containers]
-    if scheduling.affinity is not None:
-        spec["affinity"] = scheduling.affinity
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(secrets)]
     for key, value in (
@@ -165,6 +163,7 @@ def pod_template(
         ("priorityClassName", settings.priority_class_name),
         ("schedulerName", settings.scheduler_name),
         ("subdomain", subdomain),
+        ("affinity", scheduling.affinity),
     ):
         if value is not None:
             spec[key] = value
