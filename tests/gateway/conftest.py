@@ -19,6 +19,7 @@ from llmcloud_gateway.metrics import Metrics
 from llmcloud_gateway.report import Report
 from llmcloud_gateway.routes import Routes
 from llmcloud_gateway.server import Server
+from llmcloud_gateway.traces import Traces
 from tests.gateway.client import get
 from tests.gateway.engine import Engine
 
@@ -33,11 +34,15 @@ class RunningGateway:
     """Both ports of one gateway, and the table it serves."""
 
     def __init__(
-        self, limits: Limits, wall_clock: Callable[[], float] = time.time, name: str = "gateway"
+        self,
+        limits: Limits,
+        wall_clock: Callable[[], float] = time.time,
+        name: str = "gateway",
+        traces: Traces | None = None,
     ) -> None:
         self.routes = Routes(limits, asyncio.get_running_loop().time)
         self.keys = Keys(wall_clock, limits, name)
-        self.clients = Server(Gateway(self.routes, self.keys, limits).handle, limits)
+        self.clients = Server(Gateway(self.routes, self.keys, limits, traces).handle, limits)
         metrics = Metrics(self.routes, self.clients)
         report = Report(self.routes, self.keys, metrics, lambda: self.clients.draining)
         self.reports = Server(report.handle, limits)
@@ -119,9 +124,15 @@ def start_gateway(started: AsyncExitStack) -> StartGateway:
         *routes: Route,
         wall_clock: Callable[[], float] = time.time,
         name: str = "gateway",
+        traces: Traces | None = None,
         **limits: float,
     ) -> RunningGateway:
-        gateway = RunningGateway(Limits(**limits), wall_clock, name)  # type: ignore[arg-type]
+        gateway = RunningGateway(
+            Limits(**limits),  # type: ignore[arg-type]
+            wall_clock,
+            name,
+            traces,
+        )
         await gateway.start()
         started.push_async_callback(gateway.stop)
         gateway.serve(*routes)

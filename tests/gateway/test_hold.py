@@ -19,6 +19,7 @@ async def test_a_request_without_a_replica_shows_as_waiting_and_is_released_by_t
     gateway.serve(route(engine))
     assert (await asked).status == 200
     assert (await gateway.sample()).waiting == 0
+    assert await gateway.metric("queue_seconds_count", deployment="wiki") == 1
 
 
 async def test_requests_are_released_in_the_order_of_their_arrival(

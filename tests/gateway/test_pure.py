@@ -91,10 +91,10 @@ def test_a_replica_that_was_tried_comes_last_but_is_better_than_none() -> None:
     first = one.take()
     assert first is not None
     one.release(first)
-    second = one.take({first})
+    second = one.take(tried={first})
     assert second is not None
     assert second is not first
-    assert one.take({first}) is first
+    assert one.take(tried={first}) is first
 
 
 async def test_an_ejected_replica_gets_nothing_until_its_last_ejection_is_over() -> None:

@@ -257,3 +257,18 @@ async def test_a_client_that_reads_slowly_slows_the_engine_down(
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         answer = await client.answer()
     assert answer.body.count(b"data: ") == 5001
+
+
+async def test_an_engine_that_says_nothing_is_given_up_and_not_asked_again(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    permits = asyncio.Semaphore(1)
+    engine = await start_engine(permits=permits)
+    gateway = await start_gateway(route(engine), engine_silence_seconds=0.3)
+    stream = await post(gateway.port, CHAT, chat(stream=True))
+    assert stream.status == 200
+    assert b"engine_broke" in stream.body
+    whole = await post(gateway.port, CHAT, chat())
+    assert (whole.status, whole.headers["x-llmcloud-reason"]) == (502, "EngineBroke")
+    assert len(engine.asked) == 2
+    await eventually(lambda: engine.abandoned == 2)

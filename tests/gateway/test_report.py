@@ -79,6 +79,8 @@ async def test_metrics_count_requests_times_and_tokens(
     assert await gateway.metric("tokens_total", kind="input", **of) == 14
     assert await gateway.metric("tokens_total", kind="output", **of) == 6
     assert await gateway.metric("time_to_first_token_seconds_count", **of) == 1
+    assert await gateway.metric("inter_token_seconds_count", **of)
+    assert await gateway.metric("queue_seconds_count", **of) == 0
     assert await gateway.metric("request_duration_seconds_count", **of) == 2
     assert await gateway.metric("in_flight", **of) == 0
 

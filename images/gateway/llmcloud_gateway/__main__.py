@@ -32,6 +32,7 @@ from llmcloud_gateway.report import Report
 from llmcloud_gateway.routes import Routes
 from llmcloud_gateway.server import Server
 from llmcloud_gateway.sources import follow_config_map, follow_file, follow_keys
+from llmcloud_gateway.traces import Traces
 
 Follower = Callable[[Routes, Keys], Coroutine[None, None, None]]
 
@@ -86,6 +87,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default=defaults.idle_seconds,
         help="for the next request on a connection",
     )
+    add("--traces-url", help="where OpenTelemetry traces go (OTLP/HTTP); absent: nowhere")
+    add(
+        "--traces-fraction",
+        type=float,
+        default=1.0,
+        help="of requests that bring no traceparent, how many are traced",
+    )
     return parser.parse_args(arguments)
 
 
@@ -123,7 +131,14 @@ async def _follow_cluster(
         group.create_task(follow_keys(server, namespace, keys))
 
 
-async def serve(options: argparse.Namespace, follow: Follower) -> None:
+def traces_from(options: argparse.Namespace) -> Traces | None:
+    """ValueError if the address is none."""
+    if options.traces_url is None:
+        return None
+    return Traces(options.traces_url, options.traces_fraction, socket.gethostname())
+
+
+async def serve(options: argparse.Namespace, follow: Follower, traces: Traces | None) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
     limits = limits_from(options)
     loop = asyncio.get_running_loop()
@@ -134,11 +149,12 @@ async def serve(options: argparse.Namespace, follow: Follower) -> None:
     keys = Keys(time.time, limits, f"{socket.gethostname()[:64]}-{token_hex(4)}")
     source = loop.create_task(follow(routes, keys))
     source.add_done_callback(lambda _: stop.set())
-    clients = Server(Gateway(routes, keys, limits).handle, limits)
+    clients = Server(Gateway(routes, keys, limits, traces).handle, limits)
     metrics = Metrics(routes, clients)
     reports = Server(Report(routes, keys, metrics, lambda: clients.draining).handle, limits)
     report_port = await reports.start(options.report_port)
     port = await clients.start(options.port)
+    sending = loop.create_task(traces.run()) if traces is not None else None
     log.info("Serving clients on port %d and reports on port %d", port, report_port)
 
     await stop.wait()
@@ -148,6 +164,9 @@ async def serve(options: argparse.Namespace, follow: Follower) -> None:
     await clients.drain(limits.drain_seconds)
     await reports.drain(0)
     source.cancel()
+    if sending is not None:
+        sending.cancel()
+        await asyncio.wait([sending])
     log.info("Drained")
 
 
@@ -158,10 +177,11 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         follow = follower_from(options)
+        traces = traces_from(options)
     except (ValueError, OSError) as error:
         log.error("%s", error)
         return ExitCode.CONFIGURATION
-    uvloop.run(serve(options, follow))
+    uvloop.run(serve(options, follow, traces))
     return ExitCode.OK
 
 

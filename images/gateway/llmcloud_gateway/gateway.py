@@ -4,23 +4,28 @@ import asyncio
 import json
 
 from llmcloud_gateway.admission import Admission
+from llmcloud_gateway.affinity import prompt_blocks
 from llmcloud_gateway.errors import GatewayError, model_not_found
 from llmcloud_gateway.keys import AccessKey, Keys
 from llmcloud_gateway.limits import Limits
-from llmcloud_gateway.paths import GENERATING, Action, match
+from llmcloud_gateway.paths import GENERATING, Action, Match, match
 from llmcloud_gateway.prompts import with_prompt
 from llmcloud_gateway.relay import Call
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
 from llmcloud_gateway.routes import Routes, Served
+from llmcloud_gateway.traces import Span, Traces
 from llmcloud_gateway.wanted import read_wanted
 
 
 class Gateway:
     """The handler of the public port."""
 
-    def __init__(self, routes: Routes, keys: Keys, limits: Limits) -> None:
+    def __init__(
+        self, routes: Routes, keys: Keys, limits: Limits, traces: Traces | None = None
+    ) -> None:
         self._routes = routes
+        self._traces = traces
         self._keys = keys
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
@@ -28,7 +33,10 @@ class Gateway:
     async def handle(self, request: Request, response: Response) -> None:
         matched = match(request.method, request.target)
         if matched.action is Action.ASK_MODEL:
-            await self._ask(request, response, matched.namespace, matched.detail)
+            if self._traces is None:
+                await self._ask(request, response, matched.namespace, matched.detail, None)
+            else:
+                await self._trace(self._traces, request, response, matched)
         elif matched.action is Action.HEALTH:
             response.send(200, b"ok\n", b"text/plain")
         elif matched.action is Action.LIST_MODELS:
@@ -41,12 +49,41 @@ class Gateway:
             served, _ = self._find(request, matched.namespace, matched.detail)
             response.send(200, json.dumps(_card(served)).encode())
 
+    async def _trace(
+        self, traces: Traces, request: Request, response: Response, matched: Match
+    ) -> None:
+        span = traces.begin(f"POST {matched.detail}", request.headers.get(b"traceparent", b""))
+        if span is not None:
+            request.headers[b"traceparent"] = span.traceparent
+        code = 499
+        try:
+            await self._ask(request, response, matched.namespace, matched.detail, span)
+            code = response.status
+        except GatewayError as error:
+            code = error.status
+            if span is not None:
+                span.attributes["error.type"] = error.reason
+            raise
+        finally:
+            if span is not None:
+                span.attributes["http.response.status_code"] = code
+                traces.end(span)
+
     async def _ask(
-        self, request: Request, response: Response, namespace: str | None, path: str
+        self,
+        request: Request,
+        response: Response,
+        namespace: str | None,
+        path: str,
+        span: Span | None,
     ) -> None:
         wanted = read_wanted(request.body)
         served, key = self._find(request, namespace, wanted.model)
         live = served.live
+        if span is not None:
+            span.attributes["gen_ai.request.model"] = wanted.model
+            span.attributes["k8s.namespace.name"] = live.route.namespace
+            span.attributes["llmcloud.deployment"] = live.route.name
         if served.prompt is not None:
             body = with_prompt(served.prompt, wanted.said, live.route.model, path)
             request.change_body(body)
@@ -57,13 +94,23 @@ class Gateway:
             if admission is not None:
                 await admission.enter(request, wanted, generates=path in GENERATING)
             call = Call(
-                request, response, live, path, wanted.stream, self._limits, self._clock,
-                self._clock(), hides_usage=admission is not None and admission.hides_usage,
-            )  # fmt: skip
+                request,
+                response,
+                live,
+                path,
+                wanted.stream,
+                self._limits,
+                self._clock,
+                self._clock(),
+                blocks=prompt_blocks(wanted.model, request.body),
+                hides_usage=admission is not None and admission.hides_usage,
+            )
             await self._forward(call)
         finally:
             if admission is not None:
                 admission.settle(call)
+            if span is not None and call is not None:
+                _describe(span, call)
 
     async def _forward(self, call: Call) -> None:
         live = call.live
@@ -112,3 +159,12 @@ def _card(served: Served) -> dict[str, object]:
         "created": route.created,
         "owned_by": route.namespace,
     }
+
+
+def _describe(span: Span, call: Call) -> None:
+    input_tokens, output_tokens = call.usage.tokens()
+    span.attributes["server.address"] = call.replica
+    span.attributes["gen_ai.usage.input_tokens"] = input_tokens
+    span.attributes["gen_ai.usage.output_tokens"] = output_tokens
+    if call.first_byte is not None:
+        span.attributes["llmcloud.time_to_first_token_seconds"] = call.first_byte - call.arrived

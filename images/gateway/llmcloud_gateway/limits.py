@@ -28,6 +28,8 @@ class Limits:
     connect_seconds: float = 3.0
     engine_idle_seconds: float = 4.0
     """Reuse of engine connections; below uvicorn's keep-alive of 5 s."""
+    engine_silence_seconds: float = 600.0
+    """How long an engine may send nothing of its answer; beyond it 502."""
     ejection_seconds: float = 5.0
     """How long a replica that could not be reached gets no requests."""
     retries: int = 2

@@ -6,7 +6,7 @@ deployment's series end with the deployment.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -47,13 +47,16 @@ class RouteStats:
     """Counters of one route since the gateway started."""
 
     __slots__ = (
-        "arrivals", "codes", "duration", "first_byte", "input_tokens", "output_tokens", "spilled",
+        "arrivals", "codes", "duration", "first_byte", "gaps", "input_tokens", "output_tokens",
+        "queued", "spilled",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.arrivals = 0
         self.codes: dict[int, int] = {}
         self.first_byte = Histogram()
+        self.gaps = Histogram()
+        self.queued = Histogram()
         self.duration = Histogram()
         self.input_tokens = 0
         self.output_tokens = 0
@@ -63,6 +66,26 @@ class RouteStats:
         """A request was answered. `code` is 499 where its client left first (nginx's number)."""
         self.codes[code] = self.codes.get(code, 0) + 1
         self.duration.observe(seconds)
+
+
+_TIMES: Mapping[str, tuple[str, Callable[[RouteStats], Histogram]]] = {
+    "time_to_first_token_seconds": (
+        "From a streaming request's arrival to its first byte from an engine.",
+        lambda stats: stats.first_byte,
+    ),
+    "inter_token_seconds": (
+        "Between two reads of a stream from an engine, which mostly hold a token each.",
+        lambda stats: stats.gaps,
+    ),
+    "queue_seconds": (
+        "How long requests that found no free replica waited for one.",
+        lambda stats: stats.queued,
+    ),
+    "request_duration_seconds": (
+        "From a request's arrival to the end of its answer.",
+        lambda stats: stats.duration,
+    ),
+}
 
 
 class _Named(Protocol):
@@ -121,16 +144,6 @@ class _GatewayCollector(Collector):
         waiting = GaugeMetricFamily(
             "llmcloud_gateway_waiting", "Requests held for a replica.", labels=which
         )
-        first_byte = HistogramMetricFamily(
-            "llmcloud_gateway_time_to_first_token_seconds",
-            "From a streaming request's arrival to its first byte from an engine.",
-            labels=which,
-        )
-        duration = HistogramMetricFamily(
-            "llmcloud_gateway_request_duration_seconds",
-            "From a request's arrival to the end of its answer.",
-            labels=which,
-        )
         for live in self._routes:
             labels = [live.route.namespace, live.route.name]
             stats = live.stats
@@ -142,10 +155,17 @@ class _GatewayCollector(Collector):
                 spilled.add_metric([*labels, reason], number)
             in_flight.add_metric(labels, live.in_flight)
             waiting.add_metric(labels, live.waiting)
-            stats.first_byte.add_to(first_byte, labels)
-            stats.duration.add_to(duration, labels)
-        yield from (requests, tokens, spilled, in_flight, waiting, first_byte, duration)
+        yield from (requests, tokens, spilled, in_flight, waiting)
+        yield from self._times(which)
         yield from self._of_the_server()
+
+    def _times(self, which: list[str]) -> Iterator[Metric]:
+        for name, (help_text, histogram_of) in _TIMES.items():
+            family = HistogramMetricFamily(f"llmcloud_gateway_{name}", help_text, labels=which)
+            for live in self._routes:
+                route = live.route
+                histogram_of(live.stats).add_to(family, [route.namespace, route.name])
+            yield family
 
     def _of_the_server(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

@@ -7,7 +7,7 @@ the trace context: no credentials, and no X-Request-Id, which engines use to tel
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from llmcloud_gateway.errors import ENGINE_ERROR_BYTES, GatewayError, engine_error_body
@@ -45,8 +45,8 @@ class _Answer:
         "_call",
         "_clock",
         "_error",
-        "_first_byte",
         "_headers",
+        "_last_byte",
         "_live",
         "_request",
         "_usage",
@@ -66,7 +66,7 @@ class _Answer:
         self._headers: list[tuple[bytes, bytes]] = []
         self.response = call.response
         self.events = call.response.started
-        self._first_byte = False
+        self._last_byte: float | None = None
         self.status = 0
 
     def on_head(
@@ -91,10 +91,15 @@ class _Answer:
             if len(self._error) < ENGINE_ERROR_BYTES:
                 self._error += data
             return
-        if not self._first_byte:
-            self._first_byte = True
-            if self.events:
-                self._live.stats.first_byte.observe(self._clock() - self._arrived)
+        if self.events:
+            now = self._clock()
+            stats = self._live.stats
+            if self._last_byte is None:
+                self._call.first_byte = now
+                stats.first_byte.observe(now - self._arrived)
+            else:
+                stats.gaps.observe(now - self._last_byte)
+            self._last_byte = now
         self._usage.feed(data)
         if self._call.hides_usage and self.events and _USAGE_ONLY.search(data):
             data = _without_usage(data)
@@ -142,11 +147,17 @@ class Call:
     limits: Limits
     clock: Callable[[], float]
     arrived: float
+    blocks: Sequence[int] = ()
+    """Of the prompt, for its affinity to a replica."""
     hides_usage: bool = False
     """A stream's event of nothing but the usage is not for the client."""
     asked: bool = False
     """Whether an engine took the request and did not refuse it."""
     usage: Usage = field(default_factory=Usage)
+    first_byte: float | None = None
+    """When the first byte of a stream came from an engine."""
+    replica: str = ""
+    """The endpoint that was asked last."""
 
     async def forward(self) -> int:
         """Answers the request and returns the status. GatewayError if nobody could."""
@@ -172,7 +183,7 @@ class Call:
         """
         tried: set[Replica] = set()
         unanswered = 0
-        replica = self.live.take() or await self._held(first=False)
+        replica = self.live.take(self.blocks) or await self._held(first=False)
         while True:
             sent = False
             try:
@@ -195,7 +206,7 @@ class Call:
                     f"{unanswered} times an engine of {self.live.route.model!r} took the request "
                     "and did not answer. Look at the logs of the deployment's pods.",
                 )
-            replica = self.live.take(tried) or await self._held(first=True)
+            replica = self.live.take(tried=tried) or await self._held(first=True)
 
     async def _ask(self, replica: Replica, connection: EngineConnection) -> int:
         answer = _Answer(self)
@@ -203,7 +214,12 @@ class Call:
         done = False
         try:
             self.asked = True
-            await connection.exchange(self._engine_request(replica), answer)
+            self.replica = replica.endpoint
+            if self.blocks:
+                self.live.remember(self.blocks, replica)
+            await connection.exchange(
+                self._engine_request(replica), answer, self.limits.engine_silence_seconds
+            )
             done = True
         except EngineBroke as error:
             answer.broke(replica, error)
@@ -215,6 +231,7 @@ class Call:
             else:
                 connection.drop()
         if answer.status >= 500 and self.live.fallback_for("EngineFailed"):
+            self.asked = False
             raise GatewayError(
                 502, "EngineFailed", f"An engine of {self.live.route.model!r} failed. Try again."
             )
@@ -243,6 +260,7 @@ class Call:
         """Waits for a place. A stream hears a comment now and then, which commits it to a 200."""
         route = self.live.route
         deadline = self.arrived + route.hold_deadline_seconds
+        began = self.clock()
         place = self.live.wait(first=first)
         granted = False
         try:
@@ -258,6 +276,7 @@ class Call:
                     self.response.flush()
             replica = place.result()
             granted = True
+            self.live.stats.queued.observe(self.clock() - began)
             return replica
         finally:
             if not granted:

@@ -6,12 +6,13 @@ I/O; the clock is an argument.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
 from llmcloud.api.contract import GatewaySamples, Route, RouteSample, RouteTable
 from llmcloud.api.prompt import Prompt
+from llmcloud_gateway.affinity import Affinity, bound
 from llmcloud_gateway.errors import GatewayError, model_not_found
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.metrics import RouteStats
@@ -58,6 +59,7 @@ class LiveRoute:
         self._clock = clock
         self._replicas: dict[str, Replica] = {}
         self._waiting: deque[asyncio.Future[Replica]] = deque()
+        self._affinity = Affinity()
         self._last_active = clock()
 
     @property
@@ -86,12 +88,33 @@ class LiveRoute:
 
     # Places on replicas
 
-    def take(self, tried: Collection[Replica] = ()) -> Replica | None:
-        """A place on the least loaded replica, or None if the request has to wait.
+    def take(self, blocks: Sequence[int] = (), tried: Collection[Replica] = ()) -> Replica | None:
+        """A place on a replica, or None if the request has to wait.
 
+        On one that knows the prompt's `blocks` if its load is bounded, else on the least loaded.
         Ties go to the replica that was chosen longest ago; replicas in `tried` come last.
         """
-        return None if self._waiting else self._take_free(tried)
+        if self._waiting:
+            return None
+        if blocks and not tried and len(self._replicas) > 1:
+            replica = self._knowing(blocks)
+            if replica is not None:
+                return self._begin(replica)
+        return self._take_free(tried)
+
+    def _knowing(self, blocks: Sequence[int]) -> Replica | None:
+        most = bound(self.in_flight, len(self._replicas))
+        most = min(most, self.route.in_flight_per_replica)
+        for endpoint in self._affinity.candidates(blocks):
+            replica = self._replicas.get(endpoint)
+            if replica is not None and replica.in_flight < most and not replica.ejections:
+                return replica
+        return None
+
+    def remember(self, blocks: Sequence[int], replica: Replica) -> None:
+        """The replica serves a prompt of these blocks."""
+        if len(self._replicas) > 1:
+            self._affinity.served(blocks, replica.endpoint)
 
     def _take_free(self, tried: Collection[Replica] = ()) -> Replica | None:
         cap = self.route.in_flight_per_replica
@@ -103,12 +126,14 @@ class LiveRoute:
             load = (replica in tried, replica.in_flight, replica.last_turn)
             if best is None or load < best_load:
                 best, best_load = replica, load
-        if best is not None:
-            best.in_flight += 1
-            best.last_turn = next(_turns)
-            self.in_flight += 1
-            self._ends_less_starts -= self._clock()
-        return best
+        return self._begin(best) if best is not None else None
+
+    def _begin(self, replica: Replica) -> Replica:
+        replica.in_flight += 1
+        replica.last_turn = next(_turns)
+        self.in_flight += 1
+        self._ends_less_starts -= self._clock()
+        return replica
 
     def release(self, replica: Replica) -> None:
         """Frees a place that `take` or a waiting future gave."""
@@ -185,6 +210,8 @@ class LiveRoute:
         """Takes a new version of the route; replicas that stay keep their load."""
         self.route = route
         kept = {endpoint: self._replicas.pop(endpoint, None) for endpoint in route.endpoints}
+        if self._replicas or None in kept.values():
+            self._affinity.place(kept)
         for gone in self._replicas.values():
             gone.pool.close()
         self._replicas = {

@@ -54,6 +54,8 @@ class EngineConnection(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.reusable = False
         self.idle_since = 0.0
+        self._heard = 0.0
+        self._silence: asyncio.TimerHandle
 
     def _begin(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
@@ -62,10 +64,13 @@ class EngineConnection(asyncio.Protocol):
         self._received_bytes = 0
         self._head_complete = False
 
-    async def exchange(self, request: list[bytes], sink: Sink) -> None:
+    async def exchange(
+        self, request: list[bytes], sink: Sink, silence_seconds: float = 600.0
+    ) -> None:
         """Sends a request and returns when its response has gone to `sink` whole.
 
-        Raises EngineUnreachable before the first byte of an answer, EngineBroke after it. After
+        Raises EngineUnreachable before the first byte of an answer, EngineBroke after it or if
+        nothing comes for `silence_seconds`: who took a request may still be at work on it. After
         any error and after a cancellation the connection must be dropped.
         """
         if self.transport.is_closing():
@@ -75,12 +80,27 @@ class EngineConnection(asyncio.Protocol):
         self.reusable = False
         self._sink = sink
         self._done = self._loop.create_future()
+        self._heard = self._loop.time()
+        self._listen_until(self._heard + silence_seconds, silence_seconds)
         self.transport.writelines(request)
         try:
             await self._done
         finally:
             self._sink = None
+            self._silence.cancel()
         self._reused = True
+
+    def _listen_until(self, moment: float, silence_seconds: float) -> None:
+        """One timer for a whole answer, however many parts it has."""
+        self._silence = self._loop.call_at(moment, self._check_silence, silence_seconds)
+
+    def _check_silence(self, silence_seconds: float) -> None:
+        ends = self._heard + silence_seconds
+        if self._loop.time() < ends:
+            self._listen_until(ends, silence_seconds)
+        elif not self._done.done():
+            self._done.set_exception(EngineBroke(f"it said nothing for {silence_seconds:g} s"))
+            self.drop()
 
     def drop(self) -> None:
         self.transport.abort()
@@ -102,6 +122,7 @@ class EngineConnection(asyncio.Protocol):
             self.drop()
             return
         self._received_bytes += len(data)
+        self._heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
