@@ -88,8 +88,9 @@ class _Answer:
 
     def on_data(self, data: bytes) -> None:
         if self._error is not None:
-            if len(self._error) < ENGINE_ERROR_BYTES:
-                self._error += data
+            self._error += data
+            if len(self._error) > ENGINE_ERROR_BYTES:
+                raise ValueError("more than an error has to say")  # ends the exchange
             return
         if self.events:
             now = self._clock()
@@ -116,22 +117,33 @@ class _Answer:
             self._live.stats.input_tokens += input_tokens
             self._live.stats.output_tokens += output_tokens
             return
+        self._refuse(self._error)
+
+    def _refuse(self, error: bytearray) -> None:
+        """The engine refused: its error, as far as it came."""
         self._call.asked = False
-        body = engine_error_body(self.status, bytes(self._error[:ENGINE_ERROR_BYTES]))
+        body = engine_error_body(self.status, bytes(error[:ENGINE_ERROR_BYTES]))
         if self.response.started:
             self.response.fail_event(body)
         else:
             kept = [h for h in self._headers if h[0] in (b"retry-after", b"date")]
             self.response.send(self.status, body, headers=kept)
 
-    def broke(self, replica: Replica, error: EngineBroke) -> None:
-        """The response ended early. One of known length is left unended: the client is cut off."""
+    def broke(self, replica: Replica, error: EngineBroke) -> int:
+        """The response ended early; the status that says so.
+
+        One of known length is left unended: the client is cut off.
+        """
         log.warning("%s broke off its answer: %s", replica.endpoint, error)
+        if self._error is not None:
+            self._refuse(self._error)
+            return self.status
         failure = GatewayError(
             502, "EngineBroke", "The engine broke off its answer. Send the request again."
         )
         if self.events or not self.response.started:
             self.response.fail(failure)
+        return failure.status
 
 
 @dataclass(slots=True)
@@ -222,8 +234,7 @@ class Call:
             )
             done = True
         except EngineBroke as error:
-            answer.broke(replica, error)
-            return 502
+            return answer.broke(replica, error)
         finally:
             self.response.attach(None)
             if done:
