@@ -152,10 +152,19 @@ def plan_of(
             return plan_dataset(DatasetWorld(owner, stores, (), NOW), defaults)
         case Kind.TRAINING_JOB:
             reference, *_ = owner.spec.get("datasets") or [{}]
-            dataset = find(Kind.DATASET, reference.get("name", ""))
+            judged = (owner.spec.get("evaluation") or {}).get("dataset") or {}
             names = [other.name for other in others if other.kind == Kind.OBJECT_STORE]
-            stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in names)
-            world = TrainingWorld(owner, dataset, stores, (), NOW, nodes=nodes)
+            jobs = [find(other.kind, other.name) for other in others if other.kind == owner.kind]
+            world = TrainingWorld(
+                owner,
+                find(Kind.DATASET, reference.get("name", "")),
+                tuple((name, find(Kind.OBJECT_STORE, name)) for name in names),
+                (),
+                NOW,
+                nodes=nodes,
+                evaluation_dataset=find(Kind.DATASET, judged.get("name", "")),
+                trainings=tuple(job for job in jobs if job is not None and job.name != owner.name),
+            )
             return plan_training(world, defaults)
         case Kind.DEPLOYMENT:
             model = owner.spec.get("model") or {}

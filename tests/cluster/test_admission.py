@@ -86,10 +86,25 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("dataset", "output.store.path", "no-slash", "spec.output.store.path"),
     ("training", "model.architecture.heads", 7, "hiddenSize must be a multiple of heads"),
     ("training", "model.architecture.keyValueHeads", 3, "heads must be a multiple of"),
+    ("training", "model.architecture.family", "t5", "family does not fit the task"),
+    ("training", "model.hub", {"name": "gpt2"}, "set exactly one of architecture, hub, store"),
+    ("training", "model", {"hub": {"name": "../gpt2"}}, "spec.model.hub.name"),
+    ("training", "model", {"hub": {"name": "gpt2"}}, "pretrain begins from scratch"),
+    ("training", "model", {"trainingJob": {}}, "set exactly one of name, selector"),
+    ("training", "method", "finetune", "this method needs a model that exists"),
+    ("training", "method", "distill", "distill and its member distill need each other"),
+    ("training", "method", "evaluate", "for the method evaluate set"),
+    ("training", "method", "qlora", "qlora needs a GPU"),
+    ("training", "lora", {"rank": 4}, "lora is for the methods lora and qlora"),
+    ("training", "promptTuning", {}, "promptTuning is for the method prompt-tuning"),
+    (
+        "training", "evaluation", {"metrics": [{"name": "bleu"}]}, "a metric does not fit the task",
+    ),
+    ("training", "hyperparameters", None, "set hyperparameters with maxSteps or epochs"),
     ("training", "hyperparameters.epochs", 1, "set exactly one of maxSteps, epochs"),
     ("training", "hyperparameters", {}, "set exactly one of maxSteps, epochs"),
     ("training", "hyperparameters.learningRate", -1, "learningRate"),
-    ("training", "datasets", [], "spec.datasets"),
+    ("training", "datasets", [], "set datasets"),
     ("training", "checkpoint", {"everySeconds": 5, "everySteps": 5}, "not both"),
     ("training", "resources.memory", "lots", "spec.resources.memory"),
     ("training", "task", "mind-reading", "spec.task"),
@@ -246,6 +261,38 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("key", "expiresAt", "2027-01-01T00:00:00Z"),
     ("key", "deployments", {"names": ["wiki"]}),
 ]
+
+
+METHODS: list[Any] = [
+    {"method": "finetune", "model": {"hub": {"name": "gpt2"}}},
+    {"method": "lora", "model": {"store": {"name": "work", "path": "m/"}}, "lora": {"rank": 4}},
+    {
+        "method": "qlora",
+        "model": {"hub": {"name": "org/model", "revision": "v1"}},
+        "resources": {"accelerator": "nvidia-l4"},
+    },
+    {
+        "method": "prompt-tuning",
+        "model": {"trainingJob": {"selector": {"matchLabels": {"app": "wiki"}}}},
+        "promptTuning": {"virtualTokens": 8},
+    },
+    {"method": "distill", "distill": {"teacher": {"trainingJob": {"name": "large"}}}},
+    {
+        "method": "evaluate",
+        "model": {"trainingJob": {"name": "large"}},
+        "hyperparameters": None,
+        "datasets": None,
+        "evaluation": {"dataset": {"name": "test"}, "metrics": [{"name": "perplexity", "max": 9}]},
+    },
+]
+
+
+@pytest.mark.parametrize("members", METHODS, ids=lambda members: members["method"])
+def test_every_method_is_accepted_with_what_it_needs(kube: Kube, members: Any) -> None:
+    kube.namespace("admission")
+    job = training_job("admission", name=f"method-{members['method']}", **members)
+    job["spec"] = {name: value for name, value in job["spec"].items() if value is not None}
+    assert kube.apply(job)["metadata"]["generation"] == 1
 
 
 @pytest.mark.parametrize(

@@ -29,17 +29,9 @@ from llmcloud.api.contract import (
     SourceTask,
     StoreLocation,
 )
-from llmcloud.api.dataset import (
-    RECORD_MEMBERS,
-    Clean,
-    DatasetType,
-    Deduplicate,
-    Format,
-    Prepare,
-    Redact,
-    Split,
-)
+from llmcloud.api.dataset import Clean, Deduplicate, Prepare, Redact, Split
 from llmcloud.api.names import Reason
+from llmcloud.api.source import RECORD_MEMBERS, DatasetType, Format
 from llmcloud.cloud.base import Store
 from llmcloud.cloud.errors import TaskError
 from llmcloud.cloud.manifest import MANIFEST, download, version_path

@@ -139,6 +139,7 @@ def test_every_rule_has_a_message_for_people(kind: Kind) -> None:
 UNIONS = [
     (Kind.OBJECT_STORE, ["spec", "credentials"], ("secretRef", "aws", "gcp", "azure")),
     (Kind.TRAINING_JOB, ["spec", "hyperparameters"], ("maxSteps", "epochs")),
+    (Kind.TRAINING_JOB, ["spec", "model"], ("architecture", "hub", "store", "trainingJob")),
     (Kind.DEPLOYMENT, ["spec", "model"], ("store", "trainingJob")),
     (Kind.ACCESS_KEY, ["spec", "deployments"], ("names", "selector")),
 ]

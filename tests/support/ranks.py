@@ -18,7 +18,9 @@ from llmcloud.api.base import digest
 from llmcloud.api.contract import (
     ENV_TASK,
     Architecture,
+    DatasetInput,
     DatasetManifest,
+    ModelInput,
     Outcome,
     ShardEntry,
     StoreLocation,
@@ -117,13 +119,14 @@ class Training:
             "attempt": attempt,
             "recipe": digest(self._members),
             "code_version": "test",
-            "architecture": Architecture(
-                family="llama", hidden_size=32, layers=2, heads=2, context_length=LENGTH
+            "task": "causal-lm",
+            "method": "pretrain",
+            "model": ModelInput(
+                architecture=Architecture(
+                    family="llama", hidden_size=32, layers=2, heads=2, context_length=LENGTH
+                )
             ),
-            "dataset": inside,
-            "dataset_path": "data/",
-            "dataset_name": "data",
-            "dataset_version": VERSION,
+            "dataset": DatasetInput(store=inside, path="data/", name="data", version=VERSION),
             "output": inside,
             "output_path": f"{self.name}/",
             "learning_rate": 0.003,

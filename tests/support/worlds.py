@@ -4,6 +4,7 @@ Everything is a raw Kubernetes object first and goes through the product's own r
 test of a decision also tests how the world is read.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,8 +26,8 @@ from llmcloud.api.names import (
     Reason,
 )
 from llmcloud.plan.children import (
-    ANNOTATION_DATASET_VERSION,
     ANNOTATION_FAILURES,
+    ANNOTATION_INPUTS,
     ANNOTATION_PLACE,
     ANNOTATION_RETRIES,
     JobView,
@@ -175,7 +176,8 @@ def raw_job(
         ANNOTATION_PLACE: str(place),
     }
     if version:
-        annotations[ANNOTATION_DATASET_VERSION] = version
+        pins = {"datasets": [{"name": "corpus", "version": version}]}
+        annotations[ANNOTATION_INPUTS] = json.dumps(pins)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

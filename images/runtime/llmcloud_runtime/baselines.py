@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmcloud.api.model import TaskName
 from llmcloud_runtime.shards import Tokens
 
 HELD_IN_FRACTION = 0.1
@@ -109,6 +110,16 @@ def measure(train: Sequences, validation: Sequences, vocabulary_size: int) -> Ba
         bigram=_perplexity(weight * pair + (1 - weight) * single, held_out[1]),
         bigram_weight=weight,
     )
+
+
+def perplexities(
+    train: Sequences, validation: Sequences, vocabulary_size: int, task: TaskName
+) -> dict[str, float]:
+    """The baselines by the names of reports; a bigram says nothing of hidden tokens."""
+    measured = measure(train, validation, vocabulary_size)
+    if task == "masked-lm":
+        return {"unigramPerplexity": measured.unigram}
+    return {"unigramPerplexity": measured.unigram, "bigramPerplexity": measured.bigram}
 
 
 def _unique(blocks: Iterable[Tokens], vocabulary_size: int) -> tuple[Keys, Counts]:

@@ -4,9 +4,10 @@ Pure: decides before torch is imported whether a model can exist, and with which
 refuses to guess: a shape that does not fit is an error that names the field and the remedy.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from llmcloud.api.contract import Architecture, DatasetManifest, TrainingTask
+from llmcloud.api.model import DATASET_TYPES, FAMILIES
 from llmcloud.cloud.errors import ConfigurationInvalid
 
 FEED_FORWARD_MULTIPLE = 32
@@ -37,10 +38,10 @@ def check_architecture(architecture: Architecture) -> None:
     groups = architecture.key_value_heads
     if groups is None:
         return
-    if architecture.family == "gpt2" and groups != heads:
+    if architecture.family != "llama" and groups != heads:
         raise ConfigurationInvalid(
-            "spec.model.architecture.keyValueHeads is not known to the family gpt2; remove it, or "
-            "choose the family llama."
+            f"spec.model.architecture.keyValueHeads is not known to the family "
+            f"{architecture.family}; remove it, or choose the family llama."
         )
     if heads % groups:
         raise ConfigurationInvalid(
@@ -49,26 +50,59 @@ def check_architecture(architecture: Architecture) -> None:
         )
 
 
-def check_dataset(task: TrainingTask, manifest: DatasetManifest) -> None:
-    """Raise ConfigurationInvalid if the job cannot train or evaluate on this dataset."""
-    length, context = manifest.sequence_length_tokens, task.architecture.context_length
-    if length > context:
+def check_task(task: TrainingTask) -> None:
+    """Raise ConfigurationInvalid if no model of this shape does the task."""
+    architecture = task.model.architecture
+    if architecture is None:
+        return
+    check_architecture(architecture)
+    if architecture.family not in FAMILIES[task.task]:
         raise ConfigurationInvalid(
-            f"Dataset {task.dataset_name} has sequences of {length} tokens and the model a "
-            f"contextLength of {context}; raise spec.model.architecture.contextLength to at least "
-            f"{length}, or prepare the dataset with a smaller spec.sequenceLength."
+            f"spec.model.architecture.family {architecture.family} does not do {task.task}; choose "
+            f"{' or '.join(FAMILIES[task.task])}."
         )
-    if not any(shard.sequences for shard in manifest.train):
+
+
+def check_dataset(task: TrainingTask, name: str, manifest: DatasetManifest) -> None:
+    """Raise ConfigurationInvalid if the task cannot learn from, or be judged by, this dataset."""
+    wanted = DATASET_TYPES[task.task]
+    if manifest.type not in wanted:
         raise ConfigurationInvalid(
-            f"Dataset {task.dataset_name} has less than one training sequence of {length} tokens; "
-            f"prepare more text, or a smaller spec.sequenceLength."
+            f"Dataset {name} is of type {manifest.type} and spec.task {task.task} needs "
+            f"{' or '.join(wanted)}; choose another dataset or another task."
         )
-    if task.metrics and not any(shard.sequences for shard in manifest.validation):
+    if manifest.type in ("labeled", "tags") and len(manifest.labels) < 2:
         raise ConfigurationInvalid(
-            f"Dataset {task.dataset_name} has no validation sequence to evaluate on; raise its "
-            f"spec.prepare.split.validationFraction, prepare more text, or remove "
-            f"spec.evaluation from the job."
+            f"Dataset {name} has {len(manifest.labels)} labels, and there must be two to choose "
+            "from; add them to its spec.labels."
         )
+
+
+def check_length(name: str, manifest: DatasetManifest, context_tokens: int | None) -> None:
+    """Raise ConfigurationInvalid if packed sequences are longer than the model's context."""
+    length = manifest.sequence_length_tokens
+    if manifest.type == "text" and context_tokens is not None and length > context_tokens:
+        raise ConfigurationInvalid(
+            f"Dataset {name} has sequences of {length} tokens and the model a context of "
+            f"{context_tokens}; raise spec.model.architecture.contextLength to at least {length}, "
+            f"or prepare the dataset with a smaller spec.sequenceLength."
+        )
+
+
+def check_split(name: str, count: int, split: Literal["training", "validation"]) -> None:
+    """Raise ConfigurationInvalid if there is nothing to learn from, or to be judged by."""
+    if count:
+        return
+    if split == "training":
+        raise ConfigurationInvalid(
+            f"Dataset {name} has less than one training sequence or example; prepare more, or a "
+            "smaller spec.sequenceLength."
+        )
+    raise ConfigurationInvalid(
+        f"Dataset {name} has no validation sequence or example to evaluate on; raise its "
+        "spec.prepare.split.validationFraction, prepare more, or remove spec.evaluation from the "
+        "job."
+    )
 
 
 def check_schedule(task: TrainingTask, total_steps: int) -> None:
@@ -81,35 +115,60 @@ def check_schedule(task: TrainingTask, total_steps: int) -> None:
 
 
 def model_arguments(
-    architecture: Architecture, vocabulary_size: int, end_of_text_id: int
+    architecture: Architecture, vocabulary_size: int, end_of_text_id: int, padding_id: int
 ) -> dict[str, Any]:
-    """Keyword arguments for LlamaConfig or GPT2Config, by `architecture.family`.
+    """Keyword arguments for the transformers configuration of `architecture.family`.
 
     No dropout: a model from scratch rarely sees its text often enough to need it. Input and
     output embeddings are one matrix (Press and Wolf 2017, arXiv:1608.05859).
     """
     check_architecture(architecture)
+    hidden = architecture.hidden_size
     shared: dict[str, Any] = {
         "vocab_size": vocabulary_size,
         "bos_token_id": end_of_text_id,
         "eos_token_id": end_of_text_id,
+        "pad_token_id": padding_id,
         "tie_word_embeddings": True,
     }
-    if architecture.family == "gpt2":
-        return shared | {
-            "n_embd": architecture.hidden_size,
-            "n_layer": architecture.layers,
-            "n_head": architecture.heads,
-            "n_positions": architecture.context_length,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "resid_pdrop": 0.0,
-        }
-    return shared | {
-        "hidden_size": architecture.hidden_size,
-        "intermediate_size": feed_forward_size(architecture.hidden_size),
-        "num_hidden_layers": architecture.layers,
-        "num_attention_heads": architecture.heads,
-        "num_key_value_heads": architecture.key_value_heads or architecture.heads,
-        "max_position_embeddings": architecture.context_length,
-    }
+    match architecture.family:
+        case "gpt2":
+            return shared | {
+                "n_embd": hidden,
+                "n_layer": architecture.layers,
+                "n_head": architecture.heads,
+                "n_positions": architecture.context_length,
+                "embd_pdrop": 0.0,
+                "attn_pdrop": 0.0,
+                "resid_pdrop": 0.0,
+            }
+        case "llama":
+            return shared | {
+                "hidden_size": hidden,
+                "intermediate_size": feed_forward_size(hidden),
+                "num_hidden_layers": architecture.layers,
+                "num_attention_heads": architecture.heads,
+                "num_key_value_heads": architecture.key_value_heads or architecture.heads,
+                "max_position_embeddings": architecture.context_length,
+            }
+        case "bert":
+            return shared | {
+                "hidden_size": hidden,
+                "intermediate_size": 4 * hidden,
+                "num_hidden_layers": architecture.layers,
+                "num_attention_heads": architecture.heads,
+                "max_position_embeddings": architecture.context_length,
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
+            }
+        case "t5":
+            return shared | {
+                "d_model": hidden,
+                "d_kv": hidden // architecture.heads,
+                "d_ff": 4 * hidden,
+                "num_layers": architecture.layers,
+                "num_heads": architecture.heads,
+                "n_positions": architecture.context_length,
+                "decoder_start_token_id": padding_id,
+                "dropout_rate": 0.0,
+            }

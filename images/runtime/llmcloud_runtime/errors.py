@@ -12,6 +12,13 @@ class DatasetVersionNotFound(TaskError):
     retry = Retry.NEVER
 
 
+class VocabularyMismatch(TaskError):
+    """Two things that must speak of the same tokens do not."""
+
+    reason = Reason.VOCABULARY_MISMATCH
+    retry = Retry.NEVER
+
+
 class LossNotFinite(TaskError):
     """The loss became NaN or infinite: the same steps would give it again."""
 

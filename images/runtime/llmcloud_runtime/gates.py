@@ -1,10 +1,10 @@
 """Which metrics pass. Pure: gates bound measured values, nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from llmcloud.api.contract import MetricGate, MetricResult
-
-BASELINES = ("unigramPerplexity", "bigramPerplexity")
+from llmcloud.api.model import MetricName
 
 
 def judge(gates: Sequence[MetricGate], metrics: Mapping[str, float]) -> list[MetricResult]:
@@ -18,9 +18,9 @@ def judge(gates: Sequence[MetricGate], metrics: Mapping[str, float]) -> list[Met
 def baselines(metrics: Mapping[str, float]) -> list[MetricResult]:
     """What the model is compared with; nothing is asked of them."""
     return [
-        MetricResult(name=name, value=metrics[name], passed=True)
-        for name in BASELINES
-        if name in metrics
+        MetricResult(name=name, value=value)
+        for name, value in metrics.items()
+        if name not in get_args(MetricName)
     ]
 
 

@@ -1,49 +1,82 @@
-"""The README.md beside a model: what it is, where it comes from, how well it predicts."""
+"""The README.md beside a model: what it is, where it comes from, how well it does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from llmcloud.api.contract import TrainingTask
+from llmcloud.api.contract import MetricResult, TrainingTask
+from llmcloud.api.model import Method, TaskName
+
+PIPELINES: Mapping[TaskName, str] = {
+    "causal-lm": "text-generation",
+    "masked-lm": "fill-mask",
+    "seq2seq": "text2text-generation",
+    "sequence-classification": "text-classification",
+    "token-classification": "token-classification",
+}
+"""What model hubs call the tasks."""
+METHODS: Mapping[Method, str] = {
+    "pretrain": "trained from scratch",
+    "finetune": "all of whose weights were trained further",
+    "lora": "trained further by a low-rank adapter",
+    "qlora": "trained further by a low-rank adapter on 4-bit weights",
+    "prompt-tuning": "with a learned prompt",
+    "distill": "that learned from a teacher",
+    "evaluate": "that was judged and not changed",
+}
 
 
-def lineage_of(task: TrainingTask, steps: int, tokenizer_digest: str) -> dict[str, str]:
-    """What the model was made of: the manifest's `lineage`."""
-    return {
+def lineage_of(
+    task: TrainingTask, steps: int, tokenizer_digest: str, models: Mapping[str, str]
+) -> dict[str, str]:
+    """What the model was made of: the manifest's `lineage`. `models`: more of it, by name."""
+    lineage = {
         "job": f"{task.namespace}/{task.job}",
         "ownerUid": task.owner_uid,
         "attempt": str(task.attempt),
         "recipe": task.recipe,
         "codeVersion": task.code_version,
-        "dataset": task.dataset_name,
-        "datasetVersion": task.dataset_version,
+        "task": task.task,
+        "method": task.method,
         "tokenizerDigest": tokenizer_digest,
         "steps": str(steps),
         "seed": str(task.seed),
+        **models,
     }
+    if task.dataset is not None:
+        lineage |= {"dataset": task.dataset.name, "datasetVersion": task.dataset.version}
+    if task.evaluation_dataset is not None:
+        judged = task.evaluation_dataset
+        lineage |= {"evaluationDataset": judged.name, "evaluationDatasetVersion": judged.version}
+    return lineage
 
 
 def model_card(
-    task: TrainingTask, lineage: Mapping[str, str], metrics: Mapping[str, float], parameters: int
+    task: TrainingTask,
+    lineage: Mapping[str, str],
+    metrics: Mapping[str, float],
+    groups: Sequence[MetricResult],
+    shape: str,
 ) -> str:
-    """Markdown with the metadata block that model hubs read."""
-    shape = task.architecture
+    """Markdown with the metadata block that model hubs read. `shape`: the model in a few words."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in lineage.items())
-    values = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
+    values = [f"| {name} | {value:.4g} |" for name, value in metrics.items()]
+    values += [f"| {g.name} | {g.value:.4g} ({g.low:.4g} to {g.high:.4g}) |" for g in groups]
+    measured = "\n".join(values) or "| none was asked for | |"
+    note = ""
+    if task.task == "causal-lm" and task.method == "pretrain":
+        note = "\nIt continues text; it was not taught to follow instructions.\n"
     return f"""---
-library_name: transformers
-pipeline_tag: text-generation
+library_name: {"peft" if task.method in ("lora", "qlora", "prompt-tuning") else "transformers"}
+pipeline_tag: {PIPELINES[task.task]}
 ---
 # {task.job}
 
-A {shape.family} language model of {parameters:,} parameters ({shape.layers} layers, hidden size
-{shape.hidden_size}, {shape.heads} heads, context of {shape.context_length} tokens), trained from
-scratch by next-token prediction. It continues text; it was not taught to follow instructions. Its
-chat template is the messages' contents, one after the other.
-
+{shape}, {METHODS[task.method]}.
+{note}
 | Lineage | |
 |---|---|
 {rows}
 
-| Metric, on held-out text | |
+| Metric, on held-out data | |
 |---|---|
-{values or "| none was asked for | |"}
+{measured}
 """

@@ -30,6 +30,12 @@ class TokenShards:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def __getitem__(self, index: int) -> Tokens:
+        return self.sequence(index)
+
+    def __iter__(self) -> Iterator[Tokens]:
+        return (self.sequence(index) for index in range(len(self)))
+
     def sequence(self, index: int) -> Tokens:
         """Tokens of one sequence, shape (sequence_length_tokens,)."""
         shard = bisect_right(self._ends, index)

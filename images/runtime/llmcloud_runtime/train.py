@@ -1,6 +1,6 @@
 """One attempt of a training job: `python -m llmcloud_runtime.train`, told by LLMCLOUD_TASK.
 
-Reads top-down: take the job in the ledger, fetch the data, train from the last checkpoint,
+Reads top-down: take the job in the ledger, fetch data and models, train from the last checkpoint,
 evaluate, publish. Every stage can be cut off at any moment: the next attempt goes on from what is
 durable. It never writes to the Kubernetes API, and never to a path of another attempt.
 """
@@ -12,8 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,7 @@ from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     CheckpointEntry,
-    DatasetManifest,
-    FileEntry,
+    ModelKind,
     ModelManifest,
     Outcome,
     TrainingResult,
@@ -34,40 +32,27 @@ from llmcloud.cloud import pod
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.errors import OutputOccupied
 from llmcloud.cloud.ledger import Ledger
-from llmcloud.cloud.manifest import (
-    MANIFEST,
-    download,
-    publish_manifest,
-    read_manifest,
-    version_path,
-)
+from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest
 from llmcloud.cloud.report import Report
 from llmcloud_runtime import checkpoints, configuration, gates, schedule
 from llmcloud_runtime import group as groups
-from llmcloud_runtime.errors import DatasetVersionNotFound, OutOfMemory, PeerLost, Preempted
+from llmcloud_runtime.data import Data, opened_data
+from llmcloud_runtime.errors import OutOfMemory, PeerLost, Preempted
 from llmcloud_runtime.group import Group, lost_peers
-from llmcloud_runtime.loader import Loader, StoredDataset
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
+from llmcloud_runtime.records import Examples
 from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
 from llmcloud_runtime.shards import TokenShards
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from llmcloud_runtime.evaluation import Measured
+    from llmcloud_runtime.preparation import Prepared
 
 ENV_SCRATCH = "LLMCLOUD_SCRATCH"
+SAMPLED_EXAMPLES = 64
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A dataset version: the training split is streamed, the rest is on local disk, verified."""
-
-    manifest: DatasetManifest
-    train: Loader
-    validation: TokenShards
-    tokenizer: Path
 
 
 def main() -> int:
@@ -78,7 +63,7 @@ def main() -> int:
 def attempt(task: TrainingTask, report: Report) -> Outcome:
     """Run or resume the job; returns what its termination message says."""
     clock, live = Clock(), Live(task.attempt, report.publish)
-    configuration.check_architecture(task.architecture)
+    configuration.check_task(task)
     group = groups.join(task, end_lost)
     with lost_peers("training together") if group.ranks > 1 else nullcontext():
         return attempt_of_rank(task, group, live, clock)
@@ -109,38 +94,30 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
         return outcome_of(task, store, finished, live, clock, reused=True)
     scratch = Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH)) / f"rank-{group.rank}"
     scratch.mkdir(exist_ok=True)
-    with (
-        opened_dataset(task, scratch) as data,
-        checkpoints.CheckpointWriter(
-            store,
-            ledger,
-            task.output_path,
-            attempt=task.attempt,
-            keep=task.checkpoint_keep,
-            durable=durable,
-            on_durable=live.durable,
-            group=group,
-        ) as writer,
-    ):
-        steps = schedule.total_steps(
-            task.max_steps, task.epochs, data.train.epoch_sequences, task.global_batch_size
-        )
-        configuration.check_schedule(task, steps)
-        if group.leads:
-            writer.sweep()
-        start = restore_together(store, task.output_path, durable, scratch / "resume", group)
-        if start is not None:
-            live.durable(checkpoints.status_of(start[0], store, task.output_path))
-            log.info("Resuming from step %d of %d", start[0].step, steps)
-        with memory_errors():
-            model = train(task, data, steps, start, writer, live, clock, scratch, group)
-            group.leave()
-            if not group.leads:
-                writer.finish()
-                return Outcome(succeeded=True, reason=Reason.SUCCEEDED)
-            live.update(phase="Evaluating", eta_seconds=None)
-            metrics = evaluate(task, data, model)
-        manifest = upload(task, store, data, model, steps, metrics, scratch / "model")
+    with opened_data(task, scratch) as (learned, judged), memory_errors(), ExitStack() as stack:
+        prepared = prepare(task, learned, judged, scratch)
+        steps = 0
+        if task.method != "evaluate":
+            writer = stack.enter_context(
+                checkpoints.CheckpointWriter(
+                    store,
+                    ledger,
+                    task.output_path,
+                    attempt=task.attempt,
+                    keep=task.checkpoint_keep,
+                    durable=durable,
+                    on_durable=live.durable,
+                    group=group,
+                )
+            )
+            start = begin(task, store, writer, durable, live, scratch, group)
+            steps = learn(task, learned, prepared, start, writer, live, clock, scratch, group)
+        group.leave()
+        if not group.leads:
+            return Outcome(succeeded=True, reason=Reason.SUCCEEDED)
+        live.update(phase="Evaluating", eta_seconds=None)
+        measured = evaluate(task, learned, judged, prepared)
+    manifest = upload(task, store, prepared, steps, measured, scratch / "model")
     ledger.complete(manifest)
     publish_manifest(store, task.output_path + MANIFEST, manifest)
     return outcome_of(task, store, manifest, live, clock, reused=False)
@@ -201,115 +178,144 @@ def restore_together(
     return checkpoints.restore(store, output_path, wanted, folder)
 
 
-@contextmanager
-def opened_dataset(task: TrainingTask, scratch: Path) -> Iterator[Data]:
-    """The pinned version. Raises DatasetVersionNotFound, DigestMismatch."""
-    store = open_store(task.dataset)
-    path = version_path(task.dataset_path, task.dataset_version)
-    manifest = read_manifest(store, path + MANIFEST, DatasetManifest)
-    if manifest is None:
-        raise DatasetVersionNotFound(
-            f"Version {task.dataset_version} of dataset {task.dataset_name} is not at "
-            f"{store.url(path)}; pin a version that the dataset's status lists."
-        )
-    configuration.check_dataset(task, manifest)
-    folder, length = scratch / "dataset", manifest.sequence_length_tokens
-    download(store, path, [*manifest.tokenizer, *manifest.validation], folder)
-    validation = [(folder / entry.key, entry.sequences) for entry in manifest.validation]
-    stored = StoredDataset(store, path, manifest.train, length)
-    with Loader([stored], task.seed, scratch / "shards") as train:
-        yield Data(
-            manifest,
-            train,
-            TokenShards(validation, length),
-            tokenizer_folder(folder, manifest.tokenizer),
-        )
+def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> "Prepared":
+    """Load models and tokenizer; everything that does not fit is refused here."""
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    from llmcloud_runtime import preparation
+
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(cpu_threads())
+    return preparation.prepare(task, learned, judged, scratch)
 
 
-def tokenizer_folder(folder: Path, files: list[FileEntry]) -> Path:
-    """Where tokenizer.json lies below the dataset's folder."""
-    return next((folder / file.key).parent for file in files if file.key.endswith("tokenizer.json"))
+def begin(
+    task: TrainingTask,
+    store: Store,
+    writer: checkpoints.CheckpointWriter,
+    durable: list[CheckpointEntry],
+    live: Live,
+    scratch: Path,
+    group: Group,
+) -> tuple[CheckpointEntry, Path] | None:
+    """The checkpoint that training goes on from, on local disk; None: from the first step."""
+    if group.leads:
+        writer.sweep()
+    start = restore_together(store, task.output_path, durable, scratch / "resume", group)
+    if start is not None:
+        live.durable(checkpoints.status_of(start[0], store, task.output_path))
+    return start
 
 
-def train(
+def learn(
     task: TrainingTask,
     data: Data,
-    steps: int,
+    prepared: "Prepared",
     start: tuple[CheckpointEntry, Path] | None,
     writer: checkpoints.CheckpointWriter,
     live: Live,
     clock: Clock,
     scratch: Path,
     group: Group,
-) -> "PreTrainedModel":
-    """The trained model. Raises Preempted after SIGTERM, when the last checkpoint is durable."""
-    import torch
-    from transformers.utils import logging as transformers_logging
+) -> int:
+    """Train on from `start`; the number of steps of the whole training.
 
-    from llmcloud_runtime import pretraining
+    Raises Preempted after SIGTERM, when the last checkpoint is durable.
+    """
+    from llmcloud_runtime import training
     from llmcloud_runtime.watch import Watch
 
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(cpu_threads())
-    batches = pretraining.batches_for(task, data.manifest, group.ranks)
-    model = pretraining.build_model(task, data.manifest)
-    sequences = pretraining.OrderedSequences(
-        data.train, steps * task.global_batch_size, group.rank, group.ranks
+    steps = schedule.total_steps(
+        task.max_steps, task.epochs, data.epoch_examples, task.global_batch_size
     )
-    arguments = pretraining.arguments_for(task, batches, steps, scratch / "run")
-    tokens_per_step = task.global_batch_size * data.manifest.sequence_length_tokens
-    with stop_signal() as stop, closing(sequences):
+    configuration.check_schedule(task, steps)
+    if start is not None:
+        log.info("Resuming from step %d of %d", start[0].step, steps)
+    end = steps * task.global_batch_size
+    batches = training.batches_for(
+        task.global_batch_size, prepared.length_tokens, prepared.outputs, group.ranks
+    )
+    arguments = training.arguments_for(task, batches, steps, scratch / "run")
+    tokens_per_step = round(task.global_batch_size * mean_tokens(data, prepared))
+    with closing(data.reader(task.seed, end, group)) as reader, stop_signal() as stop:
+        examples = training.OrderedExamples(reader.sequence, prepared.encode, task.seed, end, group)
         watch = Watch(task, tokens_per_step, writer, live, clock, stop, group)
-        resume_from = start[1] if start else None
-        pretraining.train(model, sequences, arguments, watch, resume_from, group)
+        training.train(
+            prepared.model,
+            examples,
+            prepared.collator,
+            prepared.loss,
+            arguments,
+            watch,
+            start[1] if start else None,
+            group,
+        )
     if watch.stopped:
         writer.finish()
         raise Preempted(
             "Training was asked to stop and saved a checkpoint; the next attempt goes on from it."
         )
-    return model
+    return steps
 
 
-def evaluate(task: TrainingTask, data: Data, model: "PreTrainedModel") -> dict[str, float]:
-    """Perplexity on the validation split, and the baselines over the same tokens."""
-    from llmcloud_runtime import baselines, evaluation
+def mean_tokens(data: Data, prepared: "Prepared") -> float:
+    """Tokens of an example: of packed sequences exactly, of others the mean of the first few."""
+    if not isinstance(data.train, Examples):
+        return data.manifest.sequence_length_tokens
+    rows = range(min(SAMPLED_EXAMPLES, len(data.train)))
+    encoded = (prepared.encode(data.train[row], (0, row)) for row in rows)
+    return sum(len(features["input_ids"]) for features in encoded) / len(rows)
+
+
+def evaluate(task: TrainingTask, learned: Data, judged: Data, prepared: "Prepared") -> "Measured":
+    """The wanted metrics, and what simple answers and the untrained model reach."""
+    from llmcloud_runtime import baselines
+    from llmcloud_runtime.evaluation import Measured
+    from llmcloud_runtime.methods import ADAPTING
 
     if not task.metrics:
-        return {}
+        return Measured({})
     began = time.monotonic()
-    value = evaluation.perplexity(model, data.validation)
-    measured = baselines.measure(data.train, data.validation, data.manifest.vocabulary_size)
-    log.info(
-        "Perplexity %.2f (unigram %.2f, bigram %.2f) in %.1f s",
-        value,
-        measured.unigram,
-        measured.bigram,
-        time.monotonic() - began,
-    )
-    return {
-        "perplexity": value,
-        "unigramPerplexity": measured.unigram,
-        "bigramPerplexity": measured.bigram,
-    }
+    judge = prepared.judge
+    found = judge.measure(prepared.model)
+    compared = judge.base(prepared.model) if task.method in ADAPTING else {}
+    if isinstance(learned.train, Examples):
+        compared |= judge.simple(learned.train)
+    elif learned.train is not None and isinstance(judged.validation, TokenShards):
+        compared |= baselines.perplexities(
+            learned.train, judged.validation, learned.manifest.vocabulary_size, task.task
+        )
+    log.info("%s in %.1f s", dict(found.metrics) | compared, time.monotonic() - began)
+    return Measured(found.metrics, found.groups, compared)
 
 
 def upload(
     task: TrainingTask,
     store: Store,
-    data: Data,
-    model: "PreTrainedModel",
+    prepared: "Prepared",
     steps: int,
-    metrics: dict[str, float],
+    measured: "Measured",
     folder: Path,
 ) -> ModelManifest:
     """Write the model's folder and upload it; nobody sees it yet."""
     from llmcloud_runtime import publication
 
-    lineage = lineage_of(task, steps, data.manifest.tokenizer_digest)
+    kind: ModelKind = "report"
+    if task.method != "evaluate":
+        model = publication.merged(task, prepared.model)
+        kind = publication.write_model(
+            model, prepared.tokenizer, task, prepared.models.get("model", ""), folder
+        )
+    metrics = {**measured.metrics, **measured.baselines}
     results = gates.judge(task.metrics, metrics)
-    publication.write_model(model, data.tokenizer, task, data.manifest, lineage, metrics, folder)
+    lineage = lineage_of(task, steps, prepared.tokenizer_digest, prepared.models)
+    shape = publication.shape_of(prepared.model)
+    publication.write_report(task, lineage, metrics, measured.groups, shape, folder)
     passed = all(result.passed for result in results)
-    return publication.upload_model(store, task, folder, lineage, metrics, passed)
+    return publication.upload_model(
+        store, task, folder, kind, lineage, metrics, measured.groups, passed
+    )
 
 
 def outcome_of(
@@ -333,10 +339,12 @@ def outcome_of(
             model_url=store.url(task.output_path + manifest.path),
             model_digest=manifest.digest,
             model_path=task.output_path,
-            tokenizer_digest=manifest.lineage["tokenizerDigest"],
+            model_kind=manifest.kind,
+            tokenizer_digest=manifest.lineage["tokenizerDigest"] or None,
             steps=int(manifest.lineage["steps"]),
             passed=passed,
             metrics=results,
+            groups=manifest.groups,
             baselines=gates.baselines(manifest.metrics),
             checkpoint=live.checkpoint,
             productive_seconds=round(clock.productive_seconds),

@@ -25,6 +25,14 @@ from llmcloud.api.route_table import GatewaySamples as GatewaySamples
 from llmcloud.api.route_table import Route as Route
 from llmcloud.api.route_table import RouteSample as RouteSample
 from llmcloud.api.route_table import RouteTable as RouteTable
+from llmcloud.api.training_task import Architecture as Architecture
+from llmcloud.api.training_task import DatasetInput as DatasetInput
+from llmcloud.api.training_task import DistillTask as DistillTask
+from llmcloud.api.training_task import HubInput as HubInput
+from llmcloud.api.training_task import MetricGate as MetricGate
+from llmcloud.api.training_task import ModelInput as ModelInput
+from llmcloud.api.training_task import StoredModel as StoredModel
+from llmcloud.api.training_task import TrainingTask as TrainingTask
 
 ENV_TASK: Final = "LLMCLOUD_TASK"
 
@@ -152,60 +160,6 @@ class DatasetTask(ApiModel):
     output_path: str
 
 
-class Architecture(ApiModel):
-    """A model from scratch; `vocabulary_size` comes from the dataset's tokenizer."""
-
-    family: Literal["llama", "gpt2"]
-    hidden_size: int
-    layers: int
-    heads: int
-    key_value_heads: int | None = None
-    context_length: int
-
-
-class MetricGate(ApiModel):
-    """A metric to report, and the bounds within which the job passes."""
-
-    name: Literal["perplexity"]
-    min: float | None = None
-    max: float | None = None
-
-
-class TrainingTask(ApiModel):
-    """One attempt of a training job. `recipe` is the digest of all that decides the result."""
-
-    kind: Literal["training"] = "training"
-    job: str
-    namespace: str
-    owner_uid: str
-    attempt: int
-    recipe: str
-    code_version: str
-    architecture: Architecture
-    dataset: StoreLocation
-    dataset_path: str  # the dataset's output path, above its versions
-    dataset_name: str
-    dataset_version: str
-    output: StoreLocation
-    output_path: str
-    max_steps: int | None = None
-    epochs: float | None = None
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    global_batch_size: int
-    precision: Literal["auto", "float32", "bfloat16"]
-    seed: int
-    checkpoint_every_seconds: int | None = None
-    checkpoint_every_steps: int | None = None
-    checkpoint_keep: int
-    nodes: int = 1
-    processes: int = 1  # of each node
-    leader: str = ""  # host name of the pod of rank 0, where the others meet
-    grace_seconds: int = 90
-    metrics: list[MetricGate]
-
-
 class RoomTask(ApiModel):
     """Hold a node until told to go: proof that there is room for a larger attempt."""
 
@@ -239,6 +193,10 @@ class CheckpointEntry(ApiModel):
     time: str
 
 
+ModelKind = Literal["full", "adapter", "report"]
+"""A full model; an adapter, which needs the model that it was trained on; nothing but a report."""
+
+
 class ModelManifest(ApiModel):
     """`<output.path>manifest.json`: a finished model in the Hugging Face layout.
 
@@ -250,11 +208,12 @@ class ModelManifest(ApiModel):
     digest: str
     recipe: str
     attempt: int
-    kind: Literal["full"]
+    kind: ModelKind
     path: str
     files: list[FileEntry]
     lineage: dict[str, str]
     metrics: dict[str, float]
+    groups: list["MetricResult"] = []
     passed: bool
 
 
@@ -311,7 +270,9 @@ class MetricResult(ApiModel):
 
     name: str
     value: float
-    passed: bool
+    passed: bool = True
+    low: float | None = None
+    high: float | None = None
 
 
 class ProvisionResult(ApiModel):
@@ -344,10 +305,12 @@ class TrainingResult(ApiModel):
     model_url: str
     model_digest: str
     model_path: str
-    tokenizer_digest: str
+    model_kind: ModelKind = "full"
+    tokenizer_digest: str | None = None
     steps: int
     passed: bool
     metrics: list[MetricResult]
+    groups: list[MetricResult] = []
     baselines: list[MetricResult] = []
     checkpoint: CheckpointStatus | None = None
     productive_seconds: int = 0

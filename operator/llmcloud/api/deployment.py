@@ -8,7 +8,6 @@ from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
     LIST_MAP_BY_NAME,
     Digest,
-    Name,
     PodSettings,
     Resources,
     Status,
@@ -17,8 +16,8 @@ from llmcloud.api.common import (
     rules,
 )
 from llmcloud.api.external import External, Fallback
+from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.prompt import Prompt
-from llmcloud.api.selector import LabelSelector
 
 ServedModelName = Annotated[
     str,
@@ -26,25 +25,11 @@ ServedModelName = Annotated[
 ]
 
 
-class ServedTrainingJob(ApiModel):
-    """Whose model is served."""
-
-    name: Name | None = Field(
-        default=None, description="Name of the LLMTrainingJob, in the same namespace."
-    )
-    selector: LabelSelector | None = Field(
-        default=None,
-        description="Of the jobs of this namespace that it selects, the newest that passed.",
-    )
-
-    model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("name", "selector")))
-
-
 class ServedModel(ApiModel):
     """Which model is served."""
 
     store: StoreReference | None = Field(default=None, description="A model's folder in a store.")
-    training_job: ServedTrainingJob | None = Field(
+    training_job: TrainingJobModel | None = Field(
         default=None, description="The model that an LLMTrainingJob of this namespace made."
     )
 

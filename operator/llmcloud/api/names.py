@@ -86,6 +86,11 @@ class Reason(StrEnum):
     TRAINING_JOB_NOT_FOUND = "TrainingJobNotFound"
     MODEL_NOT_READY = "ModelNotReady"
 
+    # What an object refers to does not fit it
+    DATASET_UNSUITABLE = "DatasetUnsuitable"
+    MODEL_UNSUITABLE = "ModelUnsuitable"
+    VOCABULARY_MISMATCH = "VocabularyMismatch"
+
     # The cluster cannot run the pod
     ACCELERATOR_UNKNOWN = "AcceleratorUnknown"
     ACCELERATOR_NOT_FOUND = "AcceleratorNotFound"

@@ -1,5 +1,6 @@
 """LLMTrainingJob: from a dataset and a model to a better model."""
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -18,46 +19,17 @@ from llmcloud.api.common import (
     rules,
 )
 from llmcloud.api.contract import CheckpointStatus
-
-
-class ArchitectureSpec(ApiModel):
-    """A model from scratch; its vocabulary is the dataset's tokenizer."""
-
-    family: Literal["llama", "gpt2"] = Field(description="Family of the architecture.")
-    hidden_size: int = Field(description="Width of the residual stream.", ge=8, le=65536)
-    layers: int = Field(description="Transformer blocks.", ge=1, le=512)
-    heads: int = Field(description="Attention heads.", ge=1, le=512)
-    key_value_heads: int | None = Field(
-        default=None, description="Key-value heads (llama); absent: as many as heads.", ge=1, le=512
-    )
-    context_length: int = Field(description="Longest sequence in tokens.", ge=16, le=1048576)
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "self.hiddenSize % self.heads == 0",
-                "hiddenSize must be a multiple of heads: change one of them",
-            ),
-            (
-                "(self.hiddenSize / self.heads) % 2 == 0",
-                "hiddenSize / heads must be even (rotary embeddings): change one of them",
-            ),
-            (
-                "!has(self.keyValueHeads) || self.heads % self.keyValueHeads == 0",
-                "heads must be a multiple of keyValueHeads: change one of them",
-            ),
-            (
-                "!has(self.keyValueHeads) || self.family == 'llama'",
-                "keyValueHeads is for family llama: remove it",
-            ),
-        )
-    )
-
-
-class TrainingModel(ApiModel):
-    """What is trained."""
-
-    architecture: ArchitectureSpec = Field(description="A model from scratch.")
+from llmcloud.api.model import (
+    FAMILIES,
+    METRICS,
+    Distill,
+    Lora,
+    Method,
+    MetricName,
+    PromptTuning,
+    TaskName,
+    TrainingModel,
+)
 
 
 class DatasetReference(ApiModel):
@@ -135,14 +107,22 @@ class Nodes(ApiModel):
 class Metric(ApiModel):
     """A metric and the bounds within which the job passes."""
 
-    name: Literal["perplexity"] = Field(description="Name of the metric.")
+    name: MetricName = Field(
+        description="perplexity; bleu, 0 to 100; rouge1, rouge2, rougeL, accuracy, f1 (mean over "
+        "the classes) and biasGap, 0 to 1."
+    )
     min: float | None = Field(default=None, description="Passes at or above.", ge=0, le=1e9)
     max: float | None = Field(default=None, description="Passes at or below.", ge=0, le=1e9)
 
 
 class Evaluation(ApiModel):
-    """How the result is judged, on the dataset's validation split."""
+    """How the result is judged."""
 
+    dataset: DatasetReference | None = Field(
+        default=None,
+        description="Judged on all of its examples; absent: on the validation split of "
+        "spec.datasets.",
+    )
     metrics: list[Metric] = Field(
         description="What is measured.",
         min_length=1,
@@ -151,21 +131,91 @@ class Evaluation(ApiModel):
     )
 
 
+def _one_of_each(members: Mapping[TaskName, Sequence[str]]) -> str:
+    """A CEL map from a task to the list of its words."""
+    return "{" + ", ".join(f"'{task}': {list(words)}" for task, words in members.items()) + "}"
+
+
+def _listed(members: Mapping[TaskName, Sequence[str]]) -> str:
+    return "; ".join(f"{task}: {', '.join(words)}" for task, words in members.items())
+
+
 class LLMTrainingJobSpec(ApiModel):
     """What is trained, on what, how, and where the result goes."""
 
     mutable: ClassVar[frozenset[str]] = frozenset({"checkpoint", "nodes", "suspend"})
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.lora) || self.method in ['lora', 'qlora']",
+                "lora is for the methods lora and qlora: remove it, or choose one of them",
+            ),
+            (
+                "!has(self.promptTuning) || self.method == 'prompt-tuning'",
+                "promptTuning is for the method prompt-tuning: remove it, or choose that method",
+            ),
+            (
+                "has(self.distill) == (self.method == 'distill')",
+                "the method distill and its member distill need each other: set both or neither",
+            ),
+            (
+                "self.method != 'pretrain' || has(self.model.architecture)",
+                "pretrain begins from scratch: set model.architecture, or choose finetune",
+            ),
+            (
+                "self.method in ['pretrain', 'distill'] || !has(self.model.architecture)",
+                "this method needs a model that exists: set model.hub, model.store or "
+                "model.trainingJob, or choose pretrain",
+            ),
+            (
+                "self.method != 'qlora' || has(self.resources.accelerator)",
+                "qlora needs a GPU: set resources.accelerator, or choose lora",
+            ),
+            (
+                "self.method != 'prompt-tuning' || self.task != 'masked-lm'",
+                "prompt-tuning does not know masked-lm: choose lora or another task",
+            ),
+            (
+                "!has(self.model.architecture) || self.model.architecture.family in "
+                f"{_one_of_each(FAMILIES)}[self.task]",
+                f"the family does not fit the task: choose of {_listed(FAMILIES)}",
+            ),
+            (
+                "!has(self.evaluation) || self.evaluation.metrics.all(metric, metric.name in "
+                f"{_one_of_each(METRICS)}[self.task])",
+                f"a metric does not fit the task: choose of {_listed(METRICS)}",
+            ),
+            (
+                "self.method == 'evaluate' ? has(self.evaluation) : has(self.hyperparameters)",
+                "set hyperparameters with maxSteps or epochs; for the method evaluate set "
+                "evaluation",
+            ),
+            (
+                "size(self.datasets) > 0 || (self.method == 'evaluate' && has(self.evaluation) && "
+                "has(self.evaluation.dataset))",
+                "set datasets; for the method evaluate, datasets or evaluation.dataset",
+            ),
+        )
+    )
+
     model: TrainingModel = Field(description="What is trained.")
-    task: Literal["causal-lm"] = Field(description="What the model learns to do.")
-    method: Literal["pretrain"] = Field(description="How it learns.")
+    task: TaskName = Field(description="What the model learns to do.")
+    method: Method = Field(description="How it learns; evaluate: not at all, it is only judged.")
+    lora: Lora | None = Field(default=None, description="Of the methods lora and qlora.")
+    prompt_tuning: PromptTuning | None = Field(
+        default=None, description="Of the method prompt-tuning."
+    )
+    distill: Distill | None = Field(default=None, description="Of the method distill.")
     datasets: list[DatasetReference] = Field(
+        default=[],
         description="What it learns from.",
-        min_length=1,
         max_length=1,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
-    hyperparameters: Hyperparameters = Field(description="How the model is trained.")
+    hyperparameters: Hyperparameters | None = Field(
+        default=None, description="How the model is trained."
+    )
     resources: AcceleratedResources = Field(
         default=AcceleratedResources(), description="Of each training pod."
     )
@@ -189,16 +239,6 @@ class LLMTrainingJobSpec(ApiModel):
     evaluation: Evaluation | None = Field(default=None, description="How the result is judged.")
     suspend: bool = Field(default=False, description="True: checkpoint, stop the pods, wait.")
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "!has(self.queue) || self.nodes.min == self.nodes.max",
-                "a queue admits a fixed number of nodes: make nodes.min and nodes.max the same, "
-                "or remove queue",
-            )
-        )
-    )
-
 
 Phase = Literal[
     "Pending", "Queued", "Starting", "Running", "Evaluating", "Succeeded", "Failed", "Suspended"
@@ -212,6 +252,23 @@ class PinnedDataset(ApiModel):
     version: Digest = Field(description="Its version.")
 
 
+class PinnedModel(ApiModel):
+    """A model that this job uses."""
+
+    url: str = Field(description="Where it lies.", max_length=2048)
+    digest: Digest | None = Field(
+        default=None, description="Digest of its files, where it is known before the start."
+    )
+    training_job: str | None = Field(
+        default=None, description="The LLMTrainingJob that made it.", max_length=63
+    )
+    store: str | None = Field(default=None, description="Its ObjectStore.", max_length=63)
+    path: str | None = Field(default=None, description="Its folder in the store.", max_length=1024)
+    tokenizer_digest: Digest | None = Field(
+        default=None, description="Digest of its tokenizer, where a job of ours made it."
+    )
+
+
 class Inputs(ApiModel):
     """Lineage, pinned at start."""
 
@@ -221,6 +278,11 @@ class Inputs(ApiModel):
         max_length=16,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
+    evaluation: PinnedDataset | None = Field(
+        default=None, description="Dataset version that the result is judged on."
+    )
+    model: PinnedModel | None = Field(default=None, description="What training begins with.")
+    teacher: PinnedModel | None = Field(default=None, description="What is learned from.")
     image: str | None = Field(default=None, description="Image of the trainer.", max_length=512)
 
 
@@ -243,6 +305,8 @@ class MetricStatus(ApiModel):
     name: str = Field(description="Name of the metric.", max_length=64)
     value: float = Field(description="Its value.")
     passed: bool = Field(default=True, description="Whether it is within its bounds.")
+    low: float | None = Field(default=None, description="Low end of its 95 % interval.")
+    high: float | None = Field(default=None, description="High end of its 95 % interval.")
 
 
 class EvaluationStatus(ApiModel):
@@ -252,6 +316,12 @@ class EvaluationStatus(ApiModel):
     metrics: list[MetricStatus] = Field(
         default=[],
         description="What was measured.",
+        max_length=16,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
+    groups: list[MetricStatus] = Field(
+        default=[],
+        description="A metric within each group, as biasGap.female.",
         max_length=16,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
@@ -283,7 +353,12 @@ class ModelStatus(ApiModel):
     url: str = Field(description="Where it lies.", max_length=2048)
     path: str = Field(description="Its folder in the output store.", max_length=1024)
     digest: Digest = Field(description="Digest of its files.")
-    kind: Literal["full"] = Field(default="full", description="A full model.")
+    kind: Literal["full", "adapter"] = Field(
+        default="full", description="adapter: of use with the model that it was trained on alone."
+    )
+    tokenizer_digest: Digest | None = Field(
+        default=None, description="Digest of the tokenizer that it was trained with."
+    )
 
 
 class LLMTrainingJobStatus(Status):

@@ -6,11 +6,12 @@ References are noted, so that a change of what an object refers to wakes it.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from llmcloud.api.dataset import LLMDatasetSpec
-from llmcloud.api.deployment import LLMDeploymentSpec, ServedTrainingJob
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import (
     ANNOTATION_INTENT,
     API_VERSION,
@@ -33,7 +34,7 @@ from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
-from llmcloud.plan.inputs import TrainingWorld
+from llmcloud.plan.inputs import TrainingWorld, matches, model_references, store_names
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
@@ -192,27 +193,62 @@ class Observer:
         if spec.suspend or under_way:
             nodes = await self._placed_nodes(spec) if spec.nodes.max > spec.nodes.min else ()
             return TrainingWorld(owner, None, (), jobs, now, pods, progress, nodes, room), {}
-        key = (owner.kind, owner.namespace, owner.name)
-        references = [
-            (Kind.DATASET, owner.namespace, spec.datasets[0].name),
-            (Kind.OBJECT_STORE, owner.namespace, spec.output.store.name),
-        ]
-        self._note(key, references)
-        dataset = await self.owner(Kind.DATASET, owner.namespace, spec.datasets[0].name)
-        names = [spec.output.store.name]
-        dataset_spec = parse(LLMDatasetSpec, dataset.spec) if dataset else ""
-        if isinstance(dataset_spec, LLMDatasetSpec):
-            names.append(dataset_spec.output.store.name)
-            self._note(key, [*references, (Kind.OBJECT_STORE, owner.namespace, names[-1])])
-        stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
-        nodes = await self._placed_nodes(spec)
-        return TrainingWorld(owner, dataset, stores, jobs, now, pods, progress, nodes, room), {}
+        datasets = [spec.datasets[0].name if spec.datasets else ""]
+        judged = spec.evaluation.dataset if spec.evaluation else None
+        datasets.append(judged.name if judged else "")
+        found = dict(await self._owners(Kind.DATASET, owner.namespace, filter(None, datasets)))
+        world = TrainingWorld(
+            owner,
+            found.get(datasets[0]),
+            (),
+            jobs,
+            now,
+            pods,
+            progress,
+            await self._placed_nodes(spec),
+            room,
+            found.get(datasets[1]),
+            await self._trainings(owner.namespace, model_references(spec)),
+        )
+        stores = store_names(spec, world)
+        trainings = [job.name for job in world.trainings]
+        # Without a name: any job of the namespace may become the newest.
+        trainings += [job.name or "" for job in model_references(spec)]
+        names = (
+            (Kind.DATASET, found),
+            (Kind.OBJECT_STORE, stores),
+            (Kind.TRAINING_JOB, trainings),
+        )
+        self._note(
+            (owner.kind, owner.namespace, owner.name),
+            [(kind, owner.namespace, name) for kind, each in names for name in each],
+        )
+        access = await self._owners(Kind.OBJECT_STORE, owner.namespace, stores)
+        return replace(world, stores=access), {}
 
     async def _placed_nodes(self, spec: LLMTrainingJobSpec) -> NodeLabels | None:
         """The nodes' labels, if they decide anything; None in an installation for one namespace."""
         if not spec.resources.accelerator and not any(p.capacity for p in spec.placement):
             return ()
         return None if self._scope.watched_namespace else await self._nodes.labels()
+
+    async def _trainings(
+        self, namespace: str, references: tuple[TrainingJobModel, ...]
+    ) -> tuple[Owner, ...]:
+        """The jobs that are named or selected, each once."""
+        found: dict[str, Owner] = {}
+        for reference in references:
+            if reference.selector is None:
+                job = await self.owner(Kind.TRAINING_JOB, namespace, str(reference.name))
+                found |= {job.name: job} if job else {}
+                continue
+            items, _ = await self._client.list(
+                object_path(API_VERSION, Kind.TRAINING_JOB, namespace)
+            )
+            # Items of a list carry neither kind nor apiVersion.
+            jobs = [owner_from({**item, "kind": str(Kind.TRAINING_JOB)}) for item in items]
+            found |= {job.name: job for job in jobs if matches(reference, job)}
+        return tuple(found.values())
 
     async def deployment_world(self, owner: Owner) -> tuple[DeploymentWorld, Intents]:
         """The World of an LLMDeployment."""
@@ -323,7 +359,7 @@ class Observer:
             return job, None
         return job, await self.owner(Kind.OBJECT_STORE, owner.namespace, store_name)
 
-    async def _served_job(self, namespace: str, which: ServedTrainingJob) -> Owner | None:
+    async def _served_job(self, namespace: str, which: TrainingJobModel) -> Owner | None:
         if which.name is not None:
             return await self.owner(Kind.TRAINING_JOB, namespace, which.name)
         if which.selector is None:

@@ -1,5 +1,6 @@
 """Children as decisions see them: small frozen views of Jobs and Pods."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ ANNOTATION_RETRIES = f"{GROUP}/retries"
 ANNOTATION_FAILURES = f"{GROUP}/failures"
 ANNOTATION_PLACE = f"{GROUP}/place"
 ANNOTATION_BASE = f"{GROUP}/base"
-ANNOTATION_DATASET_VERSION = f"{GROUP}/dataset-version"
+ANNOTATION_INPUTS = f"{GROUP}/inputs"
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
@@ -95,6 +96,7 @@ class PodView:
 class JobView:
     """A Job with its pods. `warnings`: messages of events that kept pods from being made.
 
+    `inputs`: what the attempt was pinned to, as in the status.
     `tried`: when the Job controller first made pods for it, or failed to.
     """
 
@@ -105,7 +107,7 @@ class JobView:
     recipe: str
     retries: int
     failures: int
-    dataset_version: str
+    inputs: Manifest
     created: datetime
     tried: datetime | None
     deleting: bool
@@ -141,6 +143,15 @@ def _number(text: str | None) -> int:
 
 def _moment(text: str | None) -> datetime | None:
     return from_timestamp(text) if text else None
+
+
+def _object(text: str) -> Manifest:
+    """An annotation's JSON object; what is none counts as empty."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _condition(raw: Manifest, type_: str) -> Manifest:
@@ -238,7 +249,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         recipe=annotations.get(ANNOTATION_RECIPE, ""),
         retries=_number(annotations.get(ANNOTATION_RETRIES)),
         failures=_number(annotations.get(ANNOTATION_FAILURES)),
-        dataset_version=annotations.get(ANNOTATION_DATASET_VERSION, ""),
+        inputs=_object(annotations.get(ANNOTATION_INPUTS, "")),
         created=from_timestamp(meta["creationTimestamp"]),
         tried=_moment(tried),
         deleting="deletionTimestamp" in meta,

@@ -1,6 +1,7 @@
 """LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
 
-from llmcloud.api.deployment import LLMDeploymentSpec, ServedTrainingJob
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import Condition, Reason
 from llmcloud.plan.autoscaling import desired_replicas, scaling_status
 from llmcloud.plan.conditions import Judgement
@@ -76,7 +77,7 @@ def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Mis
     return ModelSource(access, path, None, access.location.url(path))
 
 
-def _trained_model(world: DeploymentWorld, which: ServedTrainingJob) -> ModelSource | Missing:
+def _trained_model(world: DeploymentWorld, which: TrainingJobModel) -> ModelSource | Missing:
     job = world.training_job
     model = trained_model(job) if job else None
     pinned = model or pinned_model(world.owner, which)
@@ -89,7 +90,7 @@ def _trained_model(world: DeploymentWorld, which: ServedTrainingJob) -> ModelSou
     return ModelSource(access, pinned["path"], pinned["digest"], pinned["url"], job_name)
 
 
-def _no_model(job: Owner | None, which: ServedTrainingJob) -> Missing:
+def _no_model(job: Owner | None, which: TrainingJobModel) -> Missing:
     if which.name is None:
         return Missing(
             Reason.MODEL_NOT_READY,

@@ -23,6 +23,8 @@ ROOM = "room"
 
 def sizes(spec: LLMTrainingJobSpec) -> tuple[int, ...]:
     """The numbers of nodes that divide the global batch evenly, the largest first."""
+    if spec.hyperparameters is None:  # nothing is learned, by one pod
+        return (1,)
     devices = spec.resources.count or 1
     wanted = range(spec.nodes.max, spec.nodes.min - 1, -1)
     batch = spec.hyperparameters.global_batch_size
@@ -31,7 +33,7 @@ def sizes(spec: LLMTrainingJobSpec) -> tuple[int, ...]:
 
 def size_refusal(spec: LLMTrainingJobSpec) -> Missing | None:
     """Why no number of nodes fits; None if one does."""
-    if sizes(spec):
+    if sizes(spec) or spec.hyperparameters is None:
         return None
     return Missing(
         Reason.SPEC_INVALID,

@@ -1,22 +1,40 @@
-"""What a training job refers to, and what of it an attempt needs."""
+"""What an attempt is made of: dataset versions, models and stores, found once and then pinned."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from llmcloud.api.contract import Progress
+from llmcloud.api.contract import (
+    HUB_PATH,
+    Architecture,
+    DatasetInput,
+    HubInput,
+    ModelInput,
+    Progress,
+    StoredModel,
+)
 from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.model import (
+    DATASET_TYPES,
+    ModelReference,
+    SecretKeyReference,
+    TrainingJobModel,
+    TrainingModel,
+)
 from llmcloud.api.names import Condition, Reason
-from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.api.training import DatasetReference, LLMTrainingJobSpec, PinnedModel
 from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.children import JobView, PodView
-from llmcloud.plan.manifests.trainer import Inputs
-from llmcloud.plan.model import Owner, parse
-from llmcloud.plan.stores import Missing, usable_store
+from llmcloud.plan.model import Manifest, Owner, parse
+from llmcloud.plan.served_model import newest_passing, trained_model
+from llmcloud.plan.stores import Missing, StoreAccess, usable_store
 
 
 @dataclass(frozen=True)
 class TrainingWorld:
-    """An LLMTrainingJob, what it refers to (None: missing), its Jobs, pods and report."""
+    """An LLMTrainingJob, what it refers to (None: missing), its Jobs, pods and report.
+
+    `trainings`: jobs whose models it names or selects.
+    """
 
     owner: Owner
     dataset: Owner | None
@@ -29,6 +47,8 @@ class TrainingWorld:
     """None: this installation may not list nodes."""
     room: JobView | None = None
     """The Job that asks for more nodes; none of `jobs`."""
+    evaluation_dataset: Owner | None = None
+    trainings: tuple[Owner, ...] = ()
 
     @property
     def recorded(self) -> int:
@@ -37,39 +57,298 @@ class TrainingWorld:
         return max([known, *(pod.attempt for pod in self.pods)])
 
 
-def pinned_version(world: TrainingWorld) -> str:
-    """Status first, then the Job (a crash may lie between), then the request, then the newest."""
-    pinned = (world.owner.status.get("inputs") or {}).get("datasets") or []
-    if pinned:
-        return str(pinned[0]["version"])
-    for job in reversed(world.jobs):
-        if job.dataset_version:
-            return job.dataset_version
-    wanted = world.owner.spec["datasets"][0].get("version")
-    newest = world.dataset.status.get("version") if world.dataset else None
-    return str(wanted or newest or "")
+@dataclass(frozen=True)
+class DatasetAccess:
+    """A dataset version and how a pod reads it."""
+
+    input: DatasetInput
+    store: StoreAccess
+    tokenizer_digest: str | None
+    """None where it is not known: of versions but the newest."""
+
+    @property
+    def pin(self) -> Manifest:
+        return {"name": self.input.name, "version": self.input.version}
 
 
-def inputs_of(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:
-    """What an attempt needs, or what must come first."""
-    name = spec.datasets[0].name
-    if world.dataset is None:
-        return Missing(
-            Reason.DATASET_NOT_FOUND,
-            f"LLMDataset {name} does not exist in this namespace: create it",
-        )
-    version = pinned_version(world)
-    dataset_spec = parse(LLMDatasetSpec, world.dataset.spec)
+@dataclass(frozen=True)
+class ModelAccess:
+    """A model and how a pod reads it. One from scratch has neither pin nor store."""
+
+    input: ModelInput
+    pin: PinnedModel | None = None
+    store: StoreAccess | None = None
+    token: SecretKeyReference | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an attempt needs besides the specification."""
+
+    dataset: DatasetAccess | None
+    evaluation: DatasetAccess | None
+    model: ModelAccess
+    teacher: ModelAccess | None
+    output: StoreAccess
+
+    @property
+    def stores(self) -> tuple[StoreAccess, ...]:
+        parts = (self.dataset, self.evaluation, self.model, self.teacher)
+        found = [part.store for part in parts if part is not None and part.store is not None]
+        return (*found, self.output)
+
+    @property
+    def pins(self) -> Manifest:
+        """As `status.inputs` has them, and a Job's annotation."""
+        pins: Manifest = {"datasets": [self.dataset.pin] if self.dataset else []}
+        if self.evaluation is not None:
+            pins["evaluation"] = self.evaluation.pin
+        for role, model in (("model", self.model), ("teacher", self.teacher)):
+            if model is not None and model.pin is not None:
+                pins[role] = model.pin.wire()
+        return pins
+
+
+class _Unmet(Exception):
+    """Something must come first, or does not fit."""
+
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(missing.message)
+        self.missing = missing
+
+
+def model_references(spec: LLMTrainingJobSpec) -> tuple[TrainingJobModel, ...]:
+    """The jobs whose models are used."""
+    teacher = spec.distill.teacher.training_job if spec.distill else None
+    return tuple(job for job in (spec.model.training_job, teacher) if job is not None)
+
+
+def matches(reference: TrainingJobModel, job: Owner) -> bool:
+    """Whether the reference names or selects the job."""
+    if reference.selector is None:
+        return job.name == reference.name
+    return reference.selector.selects(job.raw["metadata"].get("labels") or {})
+
+
+def store_names(spec: LLMTrainingJobSpec, world: TrainingWorld) -> tuple[str, ...]:
+    """The stores that an attempt reads or writes, as far as they are known."""
+    names = [spec.output.store.name]
+    for dataset in (world.dataset, world.evaluation_dataset):
+        dataset_spec = parse(LLMDatasetSpec, dataset.spec) if dataset else ""
+        if isinstance(dataset_spec, LLMDatasetSpec):
+            names.append(dataset_spec.output.store.name)
+    references = [spec.model.store, spec.distill.teacher.store if spec.distill else None]
+    names += [reference.name for reference in references if reference is not None]
+    pins = pinned(world)
+    names += [
+        pins[role]["store"] for role in ("model", "teacher") if pins.get(role, {}).get("store")
+    ]
+    names += [job.spec["output"]["store"]["name"] for job in world.trainings]
+    return tuple(dict.fromkeys(names))
+
+
+def pinned(world: TrainingWorld) -> Manifest:
+    """What an earlier attempt began with: by the status, else by the Job (a crash may lie
+    between); empty before the first."""
+    status: Manifest = world.owner.status.get("inputs") or {}
+    if status:
+        return status
+    return next((job.inputs for job in reversed(world.jobs) if job.inputs), {})
+
+
+def resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:
+    """All inputs, or what must come first or does not fit."""
+    try:
+        inputs = _resolve(world, spec)
+        _check_complete(inputs, spec)
+        _check_vocabularies(inputs, spec)
+    except _Unmet as unmet:
+        return unmet.missing
+    return inputs
+
+
+def _resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs:
+    pins = pinned(world)
+    dataset = evaluation = None
+    if spec.datasets:
+        known = (pins.get("datasets") or [{}])[0]
+        dataset = _dataset(world, spec, spec.datasets[0], world.dataset, known)
+    if spec.evaluation is not None and spec.evaluation.dataset is not None:
+        known = pins.get("evaluation") or {}
+        evaluation = _dataset(world, spec, spec.evaluation.dataset, world.evaluation_dataset, known)
+    teacher = None
+    if spec.distill is not None:
+        teacher = _model(world, spec, spec.distill.teacher, "teacher", pins)
+    return Inputs(
+        dataset,
+        evaluation,
+        _model(world, spec, spec.model, "model", pins),
+        teacher,
+        _store(world, spec.output.store.name),
+    )
+
+
+def _check_complete(inputs: Inputs, spec: LLMTrainingJobSpec) -> None:
+    if inputs.dataset is None and (spec.method != "evaluate" or inputs.evaluation is None):
+        sentence = "spec.datasets is empty: name what is learned from"
+        raise _Unmet(Missing(Reason.SPEC_INVALID, sentence, stalled=True))
+
+
+def _store(world: TrainingWorld, name: str) -> StoreAccess:
+    access = usable_store(name, dict(world.stores).get(name))
+    if isinstance(access, Missing):
+        raise _Unmet(access)
+    return access
+
+
+def _dataset(
+    world: TrainingWorld,
+    spec: LLMTrainingJobSpec,
+    reference: DatasetReference,
+    dataset: Owner | None,
+    known: Manifest,
+) -> DatasetAccess:
+    name = reference.name
+    if dataset is None:
+        sentence = f"LLMDataset {name} does not exist in this namespace: create it"
+        raise _Unmet(Missing(Reason.DATASET_NOT_FOUND, sentence))
+    newest = dataset.status.get("version")
+    version = known.get("version") or reference.version or newest
+    dataset_spec = parse(LLMDatasetSpec, dataset.spec)
     if not version or isinstance(dataset_spec, str):
-        said = world.dataset.condition(Condition.READY).get("message") or "it is being prepared"
-        return Missing(
-            Reason.DATASET_NOT_READY, f"LLMDataset {name} has no version to train on yet: {said}"
+        said = dataset.condition(Condition.READY).get("message") or "it is being prepared"
+        sentence = f"LLMDataset {name} has no version to use yet: {said}"
+        raise _Unmet(Missing(Reason.DATASET_NOT_READY, sentence))
+    wanted = DATASET_TYPES[spec.task]
+    if dataset_spec.type not in wanted:
+        sentence = (
+            f"LLMDataset {name} is of type {dataset_spec.type}, and spec.task {spec.task} needs "
+            f"{' or '.join(wanted)}: choose another dataset or another task"
         )
-    stores = dict(world.stores)
-    accesses = []
-    for store in (dataset_spec.output.store.name, spec.output.store.name):
-        access = usable_store(store, stores.get(store))
-        if isinstance(access, Missing):
-            return access
-        accesses.append(access)
-    return Inputs(version, name, dataset_spec.output.store.path, *accesses)
+        raise _Unmet(Missing(Reason.DATASET_UNSUITABLE, sentence, stalled=True))
+    access = _store(world, dataset_spec.output.store.name)
+    path = dataset_spec.output.store.path
+    tokenizer = (dataset.status.get("tokenizer") or {}).get("digest")
+    return DatasetAccess(
+        DatasetInput(store=access.location, path=path, name=name, version=version),
+        access,
+        tokenizer if version == newest else None,
+    )
+
+
+def _model(
+    world: TrainingWorld,
+    spec: LLMTrainingJobSpec,
+    reference: TrainingModel | ModelReference,
+    role: str,
+    pins: Manifest,
+) -> ModelAccess:
+    if reference.hub is not None:
+        hub = reference.hub
+        token_file = f"{HUB_PATH}/{role}/token" if hub.token_secret_ref else None
+        source = HubInput(name=hub.name, revision=hub.revision, token_file=token_file)
+        pin = PinnedModel(url=f"hf://{hub.name}@{hub.revision}")
+        return ModelAccess(ModelInput(hub=source), pin, token=hub.token_secret_ref)
+    if reference.store is not None:
+        access = _store(world, reference.store.name)
+        path = reference.store.path
+        pin = PinnedModel(url=access.location.url(path), store=reference.store.name, path=path)
+        return _stored(access, pin)
+    if reference.training_job is not None:
+        known = pins.get(role)
+        if known:
+            pin = PinnedModel.model_validate(known)
+        else:
+            pin = _trained(world, spec, reference.training_job, role)
+        assert pin.store is not None, "a job's model lies in a store"
+        return _stored(_store(world, pin.store), pin)
+    architecture = reference.architecture if isinstance(reference, TrainingModel) else None
+    if architecture is None:
+        sentence = f"spec names no {role}: set exactly one member of its model"
+        raise _Unmet(Missing(Reason.SPEC_INVALID, sentence, stalled=True))
+    return ModelAccess(ModelInput(architecture=Architecture.model_validate(architecture.wire())))
+
+
+def _stored(access: StoreAccess, pin: PinnedModel) -> ModelAccess:
+    stored = StoredModel(
+        store=access.location,
+        path=pin.path or "",
+        digest=pin.digest,
+        tokenizer_digest=pin.tokenizer_digest,
+    )
+    return ModelAccess(ModelInput(stored=stored), pin, access)
+
+
+def _trained(
+    world: TrainingWorld, spec: LLMTrainingJobSpec, reference: TrainingJobModel, role: str
+) -> PinnedModel:
+    job = _passing(world, reference)
+    model = trained_model(job) if job else None
+    if job is None or model is None:
+        raise _Unmet(_no_model(job, reference))
+    if model.get("kind", "full") != "full":
+        sentence = (
+            f"The model of LLMTrainingJob {job.name} is an adapter, which {role} cannot be: train "
+            "it again with spec.lora.merge true"
+        )
+        raise _Unmet(Missing(Reason.MODEL_UNSUITABLE, sentence, stalled=True))
+    task = job.spec["task"]
+    if task != spec.task and (role == "teacher" or spec.method == "evaluate"):
+        sentence = (
+            f"The {role} of LLMTrainingJob {job.name} does {task}, and spec.task is {spec.task}: "
+            f"choose another {role} or another task"
+        )
+        raise _Unmet(Missing(Reason.MODEL_UNSUITABLE, sentence, stalled=True))
+    return PinnedModel.model_validate(model)
+
+
+def _passing(world: TrainingWorld, reference: TrainingJobModel) -> Owner | None:
+    """The job that is named, or of those that are selected the newest that has passed."""
+    if reference.selector is not None:
+        return newest_passing(world.trainings, reference.selector)
+    return next((job for job in world.trainings if matches(reference, job)), None)
+
+
+def _no_model(job: Owner | None, reference: TrainingJobModel) -> Missing:
+    if reference.selector is not None:
+        sentence = (
+            "No LLMTrainingJob of this namespace that trainingJob.selector selects has passed yet: "
+            "wait for one, or create it"
+        )
+        return Missing(Reason.MODEL_NOT_READY, sentence)
+    if job is None:
+        sentence = f"LLMTrainingJob {reference.name} does not exist in this namespace: create it"
+        return Missing(Reason.TRAINING_JOB_NOT_FOUND, sentence)
+    said = job.condition(Condition.READY).get("message") or "it has not started"
+    sentence = f"LLMTrainingJob {reference.name} has no model yet: {said}"
+    return Missing(Reason.MODEL_NOT_READY, sentence)
+
+
+def _check_vocabularies(inputs: Inputs, spec: LLMTrainingJobSpec) -> None:
+    """What the pinned digests can tell; the pod compares the vocabularies themselves."""
+    of_dataset = inputs.dataset.tokenizer_digest if inputs.dataset else None
+    of_model = inputs.model.pin.tokenizer_digest if inputs.model.pin else None
+    from_scratch = inputs.model.input.architecture is not None
+    packed = DATASET_TYPES[spec.task][0] == "text"
+    if packed and of_dataset and of_model and of_dataset != of_model:
+        raise _Unmet(
+            Missing(
+                Reason.VOCABULARY_MISMATCH,
+                f"LLMDataset {spec.datasets[0].name} has another vocabulary than spec.model: "
+                "prepare it with the tokenizer of the model",
+                stalled=True,
+            )
+        )
+    of_student = of_dataset if from_scratch else of_model
+    of_teacher = (
+        inputs.teacher.pin.tokenizer_digest if inputs.teacher and inputs.teacher.pin else None
+    )
+    if of_student and of_teacher and of_student != of_teacher:
+        raise _Unmet(
+            Missing(
+                Reason.VOCABULARY_MISMATCH,
+                "The teacher has another vocabulary than the student: choose a "
+                "spec.distill.teacher that was trained with the same tokenizer",
+                stalled=True,
+            )
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from llmcloud.api.deployment import ServedTrainingJob
+from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import Condition
 from llmcloud.api.selector import LabelSelector
 from llmcloud.api.training import LLMTrainingJobSpec
@@ -30,7 +30,7 @@ def newest_passing(jobs: Iterable[Owner], selector: LabelSelector) -> Owner | No
     return max(passed, key=_passed_at, default=None)
 
 
-def pinned_model(owner: Owner, which: ServedTrainingJob) -> Manifest | None:
+def pinned_model(owner: Owner, which: TrainingJobModel) -> Manifest | None:
     """The model that is served already; it outlives the object of the job that made it."""
     pinned = owner.status.get("model") or {}
     named = pinned.get("trainingJob")

@@ -13,7 +13,7 @@ from llmcloud.plan import group
 from llmcloud.plan.attempts import Attempt, State, decide_attempt
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
-from llmcloud.plan.inputs import TrainingWorld, inputs_of, pinned_version
+from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.stores import Missing
@@ -45,11 +45,11 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     if isinstance(spec, str):
         judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
         return Plan(status=_status(world, judgement, "Pending", _kept(owner)))
-    version = pinned_version(world)
-    recipe = _recipe(world, spec, version) if version else ""
     attempt = decide_attempt(
         world.jobs,
-        recipe,
+        # The specification and the inputs are immutable: what was begun is gone on with, also by
+        # an operator that digests them in another way.
+        world.jobs[-1].recipe if world.jobs else "",
         world.now,
         recorded=world.recorded,
         recorded_failures=owner.status.get("failures", 0),
@@ -86,17 +86,20 @@ def is_final(owner: Owner) -> bool:
     return any(owner.condition(type_).get("status") == "True" for type_ in final)
 
 
-def _recipe(world: TrainingWorld, spec: LLMTrainingJobSpec, version: str) -> str:
-    """Digest of all that decides the result; where and with what resources it runs does not.
-
-    A Job's own word comes first: the specification is immutable, but an operator that was
-    upgraded meanwhile may digest it in another way.
-    """
-    if world.jobs:
-        return world.jobs[-1].recipe
-    deciding = {"model", "task", "method", "hyperparameters", "evaluation"}
+def _recipe(spec: LLMTrainingJobSpec, inputs: Inputs) -> str:
+    """Digest of all that decides the result; where and with what resources it runs does not."""
+    deciding = {"model", "task", "method", "hyperparameters", "evaluation", "lora", "distill",
+                "prompt_tuning"}  # fmt: skip
     wire = spec.model_dump(mode="json", by_alias=True, include=deciding, exclude_none=True)
-    return digest({"spec": wire, "dataset": version})
+    parts: Manifest = {"spec": wire}
+    if inputs.dataset is not None:
+        parts["dataset"] = inputs.dataset.input.version
+    if inputs.evaluation is not None:
+        parts["evaluation"] = inputs.evaluation.input.version
+    for role, model in (("model", inputs.model), ("teacher", inputs.teacher)):
+        if model is not None and model.pin is not None:
+            parts[role] = model.pin.digest or model.pin.url
+    return digest(parts)
 
 
 def _plan_start(
@@ -106,13 +109,13 @@ def _plan_start(
     if not attempt.obsolete and is_stopping(world):
         return _plan_stop(world, world.recorded, ())
     obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
-    inputs = inputs_of(world, spec)
+    inputs = resolve(world, spec)
     if isinstance(inputs, Missing):
         return _plan_wait(world, inputs, None)
     scheduling = scheduling_of(world, spec, attempt, defaults)
     if isinstance(scheduling, Missing):
         return _plan_wait(world, scheduling, NODES_SECONDS)
-    recipe = _recipe(world, spec, inputs.version)
+    recipe = world.jobs[-1].recipe if world.jobs else _recipe(spec, inputs)
     job = training_job(owner, spec, inputs, recipe, attempt, scheduling, defaults)
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
@@ -120,10 +123,7 @@ def _plan_start(
     members = _kept(owner) | {
         "attempt": attempt.number,
         "failures": attempt.failures,
-        "inputs": {
-            "datasets": [{"name": inputs.dataset_name, "version": inputs.version}],
-            "image": defaults.runtime_image,
-        },
+        "inputs": inputs.pins | {"image": defaults.runtime_image},
     }
     return Plan(
         applies=(meeting_service(owner), job) if attempt.nodes > 1 else (job,),
@@ -153,19 +153,10 @@ def _plan_follow(
 ) -> Plan:
     owner = world.owner
     assert attempt.job is not None
-    pinned = {
-        "datasets": [
-            {
-                "name": owner.spec["datasets"][0]["name"],
-                "version": attempt.job.dataset_version,
-            }
-        ],
-        "image": attempt.job.image,
-    }
     members = _kept(owner) | {
         "attempt": attempt.number,
         "failures": attempt.failures,
-        "inputs": pinned,
+        "inputs": attempt.job.inputs | {"image": attempt.job.image},
     }
     obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
     match attempt.state:
@@ -264,7 +255,8 @@ def _succeeded(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Man
             stalled=True,
         )
         return _status(world, judgement, "Failed", members, failed=True)
-    judgement = Judgement(True, Reason.SUCCEEDED, f"The model is at {result.model_url}")
+    what = "report" if result.model_kind == "report" else "model"
+    judgement = Judgement(True, Reason.SUCCEEDED, f"The {what} is at {result.model_url}")
     return _status(world, judgement, "Succeeded", members, complete=True)
 
 
@@ -274,7 +266,7 @@ def _result(result: TrainingResult) -> Manifest:
             "url": result.model_url,
             "path": result.model_path,
             "digest": result.model_digest,
-            "kind": "full",
+            "kind": result.model_kind,
         },
         "goodput": {
             "productiveSeconds": result.productive_seconds,
@@ -284,12 +276,18 @@ def _result(result: TrainingResult) -> Manifest:
             },
         },
     }
+    if result.tokenizer_digest is not None:
+        members["model"]["tokenizerDigest"] = result.tokenizer_digest
+    if result.model_kind == "report":
+        del members["model"]
     if result.metrics:
         members["evaluation"] = {
             "passed": result.passed,
             "metrics": [metric.wire() for metric in result.metrics],
             "baselines": [metric.wire() for metric in result.baselines],
         }
+    if result.groups:
+        members["evaluation"]["groups"] = [group.wire() for group in result.groups]
     if result.checkpoint is not None:
         members["checkpoint"] = result.checkpoint.wire()
     return members

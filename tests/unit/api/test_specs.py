@@ -51,7 +51,10 @@ def test_the_smallest_object_of_each_kind(kind: Kind) -> None:
             Kind.DATASET, {"prepare": {"deduplicate": {"near": {"similarityPercent": 99}}}},
             "similarityPercent", id="a similarity that nothing has",
         ),
-        pytest.param(Kind.TRAINING_JOB, {"datasets": []}, "datasets", id="no dataset"),
+        pytest.param(
+            Kind.TRAINING_JOB, {"datasets": [{"name": "a"}, {"name": "b"}]}, "datasets",
+            id="two datasets",
+        ),
         pytest.param(
             Kind.TRAINING_JOB, {"hyperparameters": {"maxSteps": 0}}, "maxSteps", id="no steps"
         ),

@@ -34,7 +34,7 @@ def test_a_job_of_somebody_elses_making_is_read_too() -> None:
     raw = raw_job()
     del raw["metadata"]["labels"], raw["metadata"]["annotations"]
     view = job_view(raw, [])
-    assert (view.attempt, view.recipe, view.retries, view.dataset_version) == (0, "", 0, "")
+    assert (view.attempt, view.recipe, view.retries, view.inputs) == (0, "", 0, {})
 
 
 def test_a_job_that_ended_has_a_time() -> None:

@@ -15,7 +15,8 @@ from llmcloud.api.names import Kind
 from llmcloud.plan.model import Manifest
 from tests.support import worlds
 from tests.support.ideal import IdealCluster, intents_hold, plan_routes_of
-from tests.unit.plan.fates import FATES, VARIANTS, references
+from tests.unit.plan.fates import FATES, VARIANTS
+from tests.unit.plan.happenings import references
 
 LAW = settings(
     max_examples=80,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmcloud.api.deployment import ServedTrainingJob
+from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import Kind
 from llmcloud.api.selector import LabelSelector
 from llmcloud.plan.model import Manifest, Owner, owner_from, timestamp
@@ -51,13 +51,13 @@ def test_a_model_is_pinned_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("pinned", "which", "served"),
     [
-        ({"trainingJob": "a", "store": "work"}, ServedTrainingJob(name="a"), True),
-        ({"trainingJob": "a", "store": "work"}, ServedTrainingJob(name="b"), False),
-        ({"trainingJob": "a", "store": "work"}, ServedTrainingJob(selector=WIKI), True),
-        ({"store": "work", "path": "m/"}, ServedTrainingJob(selector=WIKI), False),
-        ({}, ServedTrainingJob(name="a"), False),
+        ({"trainingJob": "a", "store": "work"}, TrainingJobModel(name="a"), True),
+        ({"trainingJob": "a", "store": "work"}, TrainingJobModel(name="b"), False),
+        ({"trainingJob": "a", "store": "work"}, TrainingJobModel(selector=WIKI), True),
+        ({"store": "work", "path": "m/"}, TrainingJobModel(selector=WIKI), False),
+        ({}, TrainingJobModel(name="a"), False),
     ],
 )
-def test_what_was_served_stays(pinned: Manifest, which: ServedTrainingJob, served: bool) -> None:
+def test_what_was_served_stays(pinned: Manifest, which: TrainingJobModel, served: bool) -> None:
     owner = make_owner(Kind.DEPLOYMENT, status={"model": pinned})
     assert (pinned_model(owner, which) is not None) is served

@@ -8,7 +8,7 @@ import pytest
 
 from llmcloud.api.contract import CheckpointStatus, Progress, Retry
 from llmcloud.api.names import ANNOTATION_RECIPE, Kind, Reason
-from llmcloud.plan.children import ANNOTATION_DATASET_VERSION, ANNOTATION_FAILURES, JobView, PodView
+from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_INPUTS, JobView, PodView
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, Plan
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
@@ -97,12 +97,10 @@ def test_an_attempt_starts_with_its_version_pinned_on_the_job_and_in_the_status(
     (child,) = planned.applies
     task = json.loads(child["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
     assert child["metadata"]["name"] == "it-train-a1"
-    assert child["metadata"]["annotations"][ANNOTATION_DATASET_VERSION] == VERSION_1
+    pins = json.loads(child["metadata"]["annotations"][ANNOTATION_INPUTS])
+    assert pins == {"datasets": [{"name": "corpus", "version": VERSION_1}]}
     assert status_of(planned)["inputs"]["datasets"] == [{"name": "corpus", "version": VERSION_1}]
-    assert (task["datasetVersion"], task["datasetPath"]) == (
-        VERSION_1,
-        "corpus/",
-    )
+    assert (task["dataset"]["version"], task["dataset"]["path"]) == (VERSION_1, "corpus/")
     assert (status_of(planned)["phase"], said(planned.status)) == (
         "Starting",
         ("False", "Starting"),

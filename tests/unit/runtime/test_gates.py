@@ -28,8 +28,8 @@ def test_baselines_are_shown_where_they_were_measured() -> None:
     assert baselines({}) == []
     shown = baselines({"perplexity": 1.0, "bigramPerplexity": 3.0, "unigramPerplexity": 2.0})
     assert [(result.name, result.value) for result in shown] == [
-        ("unigramPerplexity", 2.0),
         ("bigramPerplexity", 3.0),
+        ("unigramPerplexity", 2.0),
     ]
 
 

@@ -1,12 +1,12 @@
 """The Job of one training attempt, and the task that its pod gets."""
 
-from dataclasses import dataclass
-
-from llmcloud.api.contract import Architecture, MetricGate, TrainingTask
+from llmcloud.api.base import canonical_json
+from llmcloud.api.contract import HUB_PATH, DistillTask, MetricGate, TrainingTask
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
-from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.api.training import Hyperparameters, LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt
-from llmcloud.plan.children import ANNOTATION_DATASET_VERSION
+from llmcloud.plan.children import ANNOTATION_INPUTS
+from llmcloud.plan.inputs import Inputs
 from llmcloud.plan.manifests.job import attempt_job
 from llmcloud.plan.manifests.pod import (
     Container,
@@ -18,22 +18,10 @@ from llmcloud.plan.manifests.pod import (
 )
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
 from llmcloud.plan.placement import Scheduling
-from llmcloud.plan.stores import StoreAccess
 
 ROLE = "train"
 MEETING_PORT = 29500
 DEFAULT_CHECKPOINT_SECONDS = 600
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What an attempt needs besides the specification."""
-
-    version: str
-    dataset_name: str
-    dataset_path: str
-    dataset: StoreAccess
-    output: StoreAccess
 
 
 def meeting_service(owner: Owner) -> Manifest:
@@ -70,14 +58,16 @@ def training_job(
     defaults: PodDefaults,
 ) -> Manifest:
     """`<job>-train-a<number>`."""
-    stores = (inputs.dataset, inputs.output)
+    tokens, token_mounts = _hub_tokens(inputs)
+    online = any(m and m.input.hub for m in (inputs.model, inputs.teacher))
     container = Container(
         "train",
         defaults.runtime_image,
         ("llmcloud_runtime.train",),
         spec.resources,
         training_task(owner, spec, inputs, recipe, attempt, defaults.version),
-        (*store_mounts(stores), {"name": "shm", "mountPath": "/dev/shm"}),
+        (*store_mounts(inputs.stores), *token_mounts, {"name": "shm", "mountPath": "/dev/shm"}),
+        env=(("HF_HUB_OFFLINE", "0"),) if online else (),
         devices=scheduling.devices,
         extra=report_port(),
     )
@@ -88,16 +78,31 @@ def training_job(
         attempt_labels(owner, ROLE, attempt.number),
         (container,),
         resources=spec.resources,
-        stores=stores,
-        volumes=({"name": "shm", "emptyDir": shm},),
+        stores=inputs.stores,
+        volumes=({"name": "shm", "emptyDir": shm}, *tokens),
         scheduling=scheduling,
         grace_seconds=spec.checkpoint.grace_seconds,
         subdomain=_service_name(owner) if attempt.nodes > 1 else None,
     )
-    pin = {ANNOTATION_DATASET_VERSION: inputs.version}
+    pins = {ANNOTATION_INPUTS: canonical_json(inputs.pins).decode()}
     return attempt_job(
-        owner, ROLE, attempt, recipe, template, pin, workers=attempt.nodes, queue=spec.queue
+        owner, ROLE, attempt, recipe, template, pins, workers=attempt.nodes, queue=spec.queue
     )
+
+
+def _hub_tokens(inputs: Inputs) -> tuple[tuple[Manifest, ...], tuple[Manifest, ...]]:
+    """Volumes and mounts of the hub's tokens."""
+    volumes: list[Manifest] = []
+    mounts: list[Manifest] = []
+    for role, model in (("model", inputs.model), ("teacher", inputs.teacher)):
+        if model is None or model.token is None:
+            continue
+        items = [{"key": model.token.key, "path": "token"}]
+        secret = {"secretName": model.token.name, "items": items, "defaultMode": 0o440}
+        volumes.append({"name": f"hub-{role}", "secret": secret})
+        path = f"{HUB_PATH}/{role}"
+        mounts.append({"name": f"hub-{role}", "mountPath": path, "readOnly": True})
+    return tuple(volumes), tuple(mounts)
 
 
 def training_task(
@@ -109,11 +114,18 @@ def training_task(
     code_version: str,
 ) -> TrainingTask:
     """What the trainer is told."""
-    hyper, checkpoint = spec.hyperparameters, spec.checkpoint
+    hyper, checkpoint = spec.hyperparameters or Hyperparameters(), spec.checkpoint
     by_time = checkpoint.every_seconds
     if by_time is None and checkpoint.every_steps is None:
         by_time = DEFAULT_CHECKPOINT_SECONDS
     metrics = spec.evaluation.metrics if spec.evaluation else []
+    distill = None
+    if spec.distill is not None and inputs.teacher is not None:
+        distill = DistillTask(
+            teacher=inputs.teacher.input,
+            temperature=spec.distill.temperature,
+            alpha=spec.distill.alpha,
+        )
     return TrainingTask(
         job=owner.name,
         namespace=owner.namespace,
@@ -121,11 +133,14 @@ def training_task(
         attempt=attempt.number,
         recipe=recipe,
         code_version=code_version,
-        architecture=Architecture.model_validate(spec.model.architecture.wire()),
-        dataset=inputs.dataset.location,
-        dataset_path=inputs.dataset_path,
-        dataset_name=inputs.dataset_name,
-        dataset_version=inputs.version,
+        task=spec.task,
+        method=spec.method,
+        model=inputs.model.input,
+        lora=spec.lora,
+        prompt_tuning=spec.prompt_tuning,
+        distill=distill,
+        dataset=inputs.dataset.input if inputs.dataset else None,
+        evaluation_dataset=inputs.evaluation.input if inputs.evaluation else None,
         output=inputs.output.location,
         output_path=spec.output.store.path,
         max_steps=hyper.max_steps,

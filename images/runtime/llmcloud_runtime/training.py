@@ -1,38 +1,31 @@
-"""Training a causal language model from scratch with transformers' Trainer.
+"""Training with transformers' Trainer: what it is told, and the data in the order of the seed.
 
 Exact on resumption: the order of the data is a function of the step alone, and a checkpoint
 holds weights, optimizer, scheduler and random states. It knows no store: whoever calls it hands
 it a callback and folders.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import Dataset
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from llmcloud.api.contract import DatasetManifest, TrainingTask
+from llmcloud.api.contract import TrainingTask
 from llmcloud.cloud.errors import ConfigurationInvalid
-from llmcloud_runtime.configuration import model_arguments
+from llmcloud_runtime.collation import Collator
+from llmcloud_runtime.encoding import Encode, Features
 from llmcloud_runtime.group import Group
-from llmcloud_runtime.loader import Loader, Reader
+from llmcloud_runtime.losses import Loss, TaskTrainer
 from llmcloud_runtime.schedule import (
     CPU_LOGIT_BYTES,
     Batches,
     sequences_in_memory,
     split_batch,
 )
-from llmcloud_runtime.snapshot import SnapshotTrainer
 from llmcloud_runtime.watch import Watch
 
 GPU_LOGIT_SHARE = 8
@@ -40,38 +33,30 @@ GPU_LOGIT_SHARE = 8
 MOST_LOGGED_STEPS = 10
 
 
-class OrderedSequences(Dataset[dict[str, torch.Tensor]]):
+class OrderedExamples(Dataset[Features]):
     """A rank's part of the training run as one long list, in the order of reading.
 
-    Items are asked for in their order, from any of them on.
+    Items are asked for in their order, from any of them on. What is random in an example is drawn
+    from the seed and its place in the run.
     """
 
-    def __init__(self, loader: Loader, length: int, rank: int, ranks: int) -> None:
-        """`length`: of the whole run, of which each rank has an equal part."""
-        self._reader = Reader(loader, length, rank, ranks)
-        self._length = length // ranks
+    def __init__(
+        self, read: Callable[[int], Any], encode: Encode, seed: int, length: int, group: Group
+    ) -> None:
+        """`read`: the record at a place of the rank's part. `length`: of the whole run, of which
+        each rank has an equal part."""
+        self._read = read
+        self._encode = encode
+        self._seed = seed
+        self._length = length // group.ranks
+        self._group = group
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
-        tokens = torch.from_numpy(self._reader.sequence(position).astype("int64"))
-        return {"input_ids": tokens, "labels": tokens}
-
-    def close(self) -> None:
-        """Nothing more is read ahead."""
-        self._reader.close()
-
-
-def build_model(task: TrainingTask, manifest: DatasetManifest) -> PreTrainedModel:
-    """A model with random weights, the same for the same seed."""
-    arguments = model_arguments(
-        task.architecture, manifest.vocabulary_size, manifest.end_of_text_id
-    )
-    set_seed(task.seed)
-    if task.architecture.family == "gpt2":
-        return GPT2LMHeadModel(GPT2Config(**arguments))
-    return LlamaForCausalLM(LlamaConfig(**arguments))
+    def __getitem__(self, position: int) -> Features:
+        place = self._group.rank + self._group.ranks * position
+        return self._encode(self._read(position), (self._seed, place))
 
 
 def precision_of(wanted: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
@@ -82,17 +67,16 @@ def precision_of(wanted: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
     return torch.float32
 
 
-def batches_for(task: TrainingTask, manifest: DatasetManifest, ranks: int) -> Batches:
-    """How this machine cuts its part of the global batch."""
+def batches_for(global_batch_size: int, length_tokens: int, outputs: int, ranks: int) -> Batches:
+    """How this machine cuts its part of the global batch. `outputs`: numbers that a model says per
+    token."""
     if torch.cuda.is_available():
         logit_bytes = torch.cuda.get_device_properties(0).total_memory // GPU_LOGIT_SHARE
     else:
         logit_bytes = CPU_LOGIT_BYTES
-    most = sequences_in_memory(
-        logit_bytes, manifest.sequence_length_tokens, manifest.vocabulary_size
-    )
+    most = sequences_in_memory(logit_bytes, length_tokens, outputs)
     try:
-        return split_batch(task.global_batch_size, ranks, most)
+        return split_batch(global_batch_size, ranks, most)
     except ValueError as error:
         raise ConfigurationInvalid(
             f"{error} Choose a spec.hyperparameters.globalBatchSize that spec.resources.count "
@@ -118,6 +102,8 @@ def arguments_for(
         seed=task.seed,
         data_seed=task.seed,
         train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        label_names=["labels"],
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         logging_steps=max(1, min(MOST_LOGGED_STEPS, total_steps // 100)),
@@ -132,19 +118,23 @@ def arguments_for(
 
 def train(
     model: PreTrainedModel,
-    sequences: OrderedSequences,
+    examples: OrderedExamples,
+    collator: Collator,
+    loss: Loss,
     arguments: TrainingArguments,
     watch: Watch,
     resume_from: Path | None,
     group: Group,
 ) -> None:
     """Run the steps that are left. The watch may end it early."""
-    trainer = SnapshotTrainer(
+    trainer = TaskTrainer(
+        loss=loss,
         group=group,
         keep=watch.keep,
         model=model,
         args=arguments,
-        train_dataset=sequences,
+        train_dataset=examples,
+        data_collator=collator,
         callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)

@@ -1,0 +1,84 @@
+"""Examples on disk: shards of JSON lines (llmcloud/api/dataset_files.py), read through memory maps.
+
+Memory holds one offset per example.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmcloud.cloud.errors import DigestMismatch
+from llmcloud_runtime.order import GlobalOrder
+
+Record = dict[str, Any]
+NEWLINE = ord("\n")
+
+
+class Examples:
+    """The examples of several shards as one list."""
+
+    def __init__(self, files: list[tuple[Path, int]]) -> None:
+        """`files`: (shard, its number of examples). ValueError if a file has another number."""
+        self._maps = [np.memmap(path, mode="r") for path, count in files if count]
+        self._lines = [_line_ends(shard) for shard in self._maps]
+        self._ends = list(accumulate(len(lines) for lines in self._lines))
+        if len(self) != sum(count for _, count in files):
+            raise ValueError(f"The shards have {len(self)} lines, not one for every example.")
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def sizes(self) -> list[int]:
+        """Examples of each shard that has any."""
+        return [len(lines) for lines in self._lines]
+
+    def __getitem__(self, index: int) -> Record:
+        shard = bisect_right(self._ends, index)
+        return self.at(shard, index - (self._ends[shard - 1] if shard else 0))
+
+    def at(self, shard: int, number: int) -> Record:
+        """One example. Raises DigestMismatch where the line is no JSON object."""
+        lines = self._lines[shard]
+        start = int(lines[number - 1]) + 1 if number else 0
+        try:
+            record = json.loads(self._maps[shard][start : int(lines[number])].tobytes())
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise DigestMismatch(
+                f"Example {number} of shard {shard} is no JSON object; prepare the dataset anew."
+            )
+        return record
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
+
+
+class ExampleReader:
+    """A rank's part of the examples in the global order of a seed, by their places in it."""
+
+    def __init__(self, examples: Examples, seed: int, rank: int, ranks: int) -> None:
+        self._examples = examples
+        self._rank, self._ranks = rank, ranks
+        self._order = GlobalOrder([examples.sizes], [1.0], seed)
+
+    def sequence(self, position: int) -> Record:
+        """One example."""
+        place = self._rank + self._ranks * position
+        _, shards, numbers = self._order.places(np.array([place]))
+        return self._examples.at(int(shards[0]), int(numbers[0]))
+
+    def close(self) -> None:
+        """Nothing is read ahead."""
+
+
+def _line_ends(shard: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Where the newlines are."""
+    return np.flatnonzero(shard == NEWLINE)
