@@ -81,11 +81,12 @@ def _azure_key(folder: Path, right: bool) -> Path:
 
 @contextmanager
 def versitygw(folder: Path) -> Iterator[Server]:
-    """versitygw over a directory, with versioning."""
+    """versitygw over a directory, with versioning; it takes accounts besides the root's."""
     objects, versions, port = folder / "objects", folder / "versions", free_port()
-    objects.mkdir(parents=True)
-    versions.mkdir()
+    for needed in (objects, versions, folder / "accounts"):
+        needed.mkdir(parents=True)
     command = [str(ensure_tool("versitygw")), "--port", f"127.0.0.1:{port}", "--quiet"]
+    command += ["--iam-dir", str(folder / "accounts")]
     command += ["posix", "--versioning-dir", str(versions), str(objects)]
     keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with _running(command, keys, port, folder):
