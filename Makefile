@@ -6,7 +6,7 @@ LOCAL := python3 -m tests.localcluster
 PORT ?= 8080
 export PORT
 
-.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler bench-data
+.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler bench-data bench-gateway
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -70,3 +70,6 @@ bench-operator: setup ## Many objects: start delays, calls per object, writes wh
 
 bench-autoscaler: setup ## Our scaling policy beside others', on a trace and drawn loads
 	@$(PY) -m tests.bench.autoscaler
+
+bench-gateway: setup ## CPU of a request and a chunk beside other proxies, and 1,000 streams
+	@$(PY) -m tests.bench.gateway $(OPTIONS)

@@ -1,0 +1,1 @@
+"""What `make bench-gateway` measures: proxies, the engines behind them, the load before them."""
