@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llmcloud.api.accesskey import AccessKeyRecord, KeyLimits, LLMAccessKeySpec
 from llmcloud.api.contract import Route, RouteTable
+from tests.bench.proxies.envoy import cluster, listener
 from tests.bench.proxies.processes import Process, free_port, python
 
 KEY = "llmkey-of-the-benchmark"
@@ -117,69 +118,8 @@ class Proxies:
         return environment
 
     def _envoy(self, programs: Path, port: int) -> list[str]:
-        def endpoint(engine: str) -> dict[str, object]:
-            host, _, engine_port = engine.rpartition(":")
-            address = {"address": host, "port_value": int(engine_port)}
-            return {"endpoint": {"address": {"socket_address": address}}}
-
-        http = "type.googleapis.com/envoy.extensions.filters"
-        manager = {
-            "@type": f"{http}.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": "bench",
-            "http_filters": [
-                {
-                    "name": "envoy.filters.http.router",
-                    "typed_config": {"@type": f"{http}.http.router.v3.Router"},
-                }
-            ],
-            "route_config": {
-                "virtual_hosts": [
-                    {
-                        "name": "all",
-                        "domains": ["*"],
-                        "routes": [
-                            {
-                                "match": {"prefix": "/"},
-                                "route": {"cluster": "engines", "timeout": "0s"},
-                            }
-                        ],
-                    }
-                ]
-            },
-        }
-        listener = {
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-            "filter_chains": [
-                {
-                    "filters": [
-                        {
-                            "name": "envoy.filters.network.http_connection_manager",
-                            "typed_config": manager,
-                        }
-                    ]
-                }
-            ],
-        }
-        cluster = {
-            "name": "engines",
-            "type": "STATIC",
-            "lb_policy": "LEAST_REQUEST",
-            "circuit_breakers": {
-                "thresholds": [
-                    {
-                        "max_connections": 10000,
-                        "max_requests": 10000,
-                        "max_pending_requests": 10000,
-                    }
-                ]
-            },
-            "load_assignment": {
-                "cluster_name": "engines",
-                "endpoints": [{"lb_endpoints": [endpoint(engine) for engine in self._engines]}],
-            },
-        }
         file = self._folder / "envoy.json"
-        resources = {"listeners": [listener], "clusters": [cluster]}
+        resources = {"listeners": [listener(port)], "clusters": [cluster(self._engines)]}
         file.write_text(json.dumps({"static_resources": resources}))
         options = ("--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id")
         return [str(programs / "envoy"), "--config-path", str(file), *options]
