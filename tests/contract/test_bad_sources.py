@@ -35,13 +35,16 @@ from tests.contract.servers import Server
 
 GIBIBYTE = 1024**3
 PEAK = """
-import pathlib, resource, sys
+import pathlib, sys
 from llmcloud.api.contract import DatasetTask, Progress
 from llmcloud.cloud.report import Report
 from llmcloud_data.prepare import prepare_in
 task = DatasetTask.model_validate_json(sys.argv[1])
 outcome = prepare_in(pathlib.Path(sys.argv[2]), task, Report(Progress(attempt=1), 0))
-print(outcome.dataset.rejected, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not ru_maxrss, which a process has from the one that started it.
+status = pathlib.Path("/proc/self/status").read_text()
+(peak_kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+print(outcome.dataset.rejected, int(peak_kib) * 1024)
 """
 
 

@@ -196,6 +196,11 @@ class LLMTrainingJobSpec(ApiModel):
                 "has(self.evaluation.dataset))",
                 "set datasets; for the method evaluate, datasets or evaluation.dataset",
             ),
+            (
+                "!has(self.queue) || self.nodes.min == self.nodes.max",
+                "a queue admits a fixed number of nodes: make nodes.min and nodes.max the same, "
+                "or remove queue",
+            ),
         )
     )
 
