@@ -112,7 +112,7 @@ def read(store: Store, version: str) -> DatasetManifest:
 
 def prepared(result: tuple[int, Outcome]) -> DatasetResult:
     code, outcome = result
-    assert code == ExitCode.OK, outcome
+    assert code == ExitCode.OK, outcome.model_dump_json()
     assert outcome.reason is Reason.PREPARED
     assert outcome.dataset is not None
     return outcome.dataset

@@ -25,7 +25,7 @@ from llmcloud.api.contract import (
 )
 from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.cloud.base import Store, open_store
-from llmcloud.cloud.errors import DigestMismatch
+from llmcloud.cloud.errors import DigestMismatch, StoreError
 from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest, version_path
 from llmcloud.cloud.report import Report
 from llmcloud_data.build import Build
@@ -163,7 +163,7 @@ def _prepared(
     parts = parts_of(as_listed(objects, listing), part_bytes)
     try:
         work.check()
-        mine = Build(task, work, parts, scratch, progress).manifest()
+        mine = _built(Build(task, work, parts, scratch, progress))
     except Published as done:
         version_folder = version_path(task.output_path, done.version)
         manifest = read_manifest(store, version_folder + MANIFEST, DatasetManifest)
@@ -179,6 +179,15 @@ def _prepared(
         work.finish(manifest.version)
         _sweep(store, version_folder, [MANIFEST, *(e.key for e in _files(manifest))])
     return manifest
+
+
+def _built(build: Build) -> DatasetManifest:
+    """What was needed may be gone because others have finished: then it is Published."""
+    try:
+        return build.manifest()
+    except StoreError:
+        build.work.check()
+        raise
 
 
 class _Agreement(ApiModel):

@@ -23,6 +23,7 @@ from llmcloud.cloud.parallel import in_parallel
 PATIENCE_SECONDS: Final = 30.0
 """Units of others are done too if for so long none of them came."""
 LOOK_SECONDS: Final = 2.0
+READS: Final = 3
 DIGEST_CHARACTERS: Final = 16
 PUBLISHED: Final = "published.json"
 """What is left in the folder of work when everything is published."""
@@ -117,28 +118,35 @@ class Work:
         return FileEntry(key=key, bytes=file.stat().st_size, sha256=sha256)
 
     def put(self, path: str, file: Path) -> None:
-        """Write a file whose path tells its bytes."""
-        self._store.put(path, file)
+        """Write a file whose path tells its bytes. What is there is left: to write it again would
+        disturb whoever reads it."""
+        there = self._store.head(path)
+        if there is None or there.bytes != file.stat().st_size:
+            self._store.put(path, file)
 
     def keep(self, file: Path, name: str) -> FileEntry:
         """`upload` below the folder of the work."""
         return self.upload(file, f"{self._folder}files/{name}")
 
     def fetch(self, entry: FileEntry, file: Path) -> Path:
-        """Lay down what `upload` wrote, its digest checked. Raises Published if it is gone
-        because there is nothing left to do."""
+        """Lay down what `upload` wrote, its digest checked."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            found = self._store.get_file(entry.key, file)
-        except (ObjectNotFound, ObjectChanged):
-            self.check()
-            raise
+        found = self._read(entry, file)
         if found != entry.sha256:
             raise DigestMismatch(
                 f"{self._store.url(entry.key)} is corrupt: its SHA-256 is {found} and not "
                 f"{entry.sha256}; remove {self._store.url(self._folder)}."
             )
         return file
+
+    def _read(self, entry: FileEntry, file: Path) -> str:
+        """Its digest. Another worker may write the same bytes meanwhile."""
+        for _ in range(READS):
+            try:
+                return self._store.get_file(entry.key, file)
+            except ObjectChanged:
+                self.check()
+        return self._store.get_file(entry.key, file)
 
     def finish(self, version: str) -> None:
         """Say that `version` is published, and remove all else. Results go before files."""
@@ -171,13 +179,9 @@ class Work:
 
     def _result(self, unit: Unit, shape: type[Result]) -> Result:
         path = f"{self._folder}results/{unit.name}.json"
-        try:
-            found = read_manifest(self._store, path, shape)
-        except ObjectChanged:
-            found = None
+        found = read_manifest(self._store, path, shape)
         if found is None:
-            self.check()
-            raise DigestMismatch(
+            raise ObjectNotFound(
                 f"{self._store.url(path)} was removed while it was needed; another attempt makes "
                 "it anew."
             )
