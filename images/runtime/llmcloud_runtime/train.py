@@ -7,9 +7,7 @@ durable. It never writes to the Kubernetes API, and never to a path of another a
 
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -27,7 +25,6 @@ from llmcloud.api.contract import (
     TrainingTask,
 )
 from llmcloud.api.names import Reason
-from llmcloud.cloud import outcome as outcomes
 from llmcloud.cloud import pod
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.errors import OutputOccupied
@@ -37,7 +34,8 @@ from llmcloud.cloud.report import Report
 from llmcloud_runtime import checkpoints, configuration, gates, schedule
 from llmcloud_runtime import group as groups
 from llmcloud_runtime.data import Data, opened_data
-from llmcloud_runtime.errors import OutOfMemory, PeerLost, Preempted
+from llmcloud_runtime.endings import end_now, hang_watch, stop_signal
+from llmcloud_runtime.errors import OutOfMemory, Preempted
 from llmcloud_runtime.group import Group, lost_peers
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
@@ -64,17 +62,9 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
     """Run or resume the job; returns what its termination message says."""
     clock, live = Clock(), Live(task.attempt, report.publish)
     configuration.check_task(task)
-    group = groups.join(task, end_lost)
+    group = groups.join(task, end_now)
     with lost_peers("training together") if group.ranks > 1 else nullcontext():
         return attempt_of_rank(task, group, live, clock)
-
-
-def end_lost(error: PeerLost) -> None:
-    """End the process from a thread: the main one may wait for the lost rank for ever."""
-    outcome = outcomes.failure(error)
-    outcomes.write(outcome)
-    logging.shutdown()
-    os._exit(outcomes.exit_code(outcome))
 
 
 def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) -> Outcome:
@@ -238,9 +228,13 @@ def learn(
     )
     arguments = training.arguments_for(task, batches, steps, scratch / "run")
     tokens_per_step = round(task.global_batch_size * mean_tokens(data, prepared))
-    with closing(data.reader(task.seed, end, group)) as reader, stop_signal() as stop:
+    with (
+        closing(data.reader(task.seed, end, group)) as reader,
+        stop_signal() as stop,
+        hang_watch(task, group) as hang,
+    ):
         examples = training.OrderedExamples(reader.sequence, prepared.encode, task.seed, end, group)
-        watch = Watch(task, tokens_per_step, writer, live, clock, stop, group)
+        watch = Watch(task, tokens_per_step, writer, live, clock, stop, group, hang)
         training.train(
             prepared.model,
             examples,
@@ -353,17 +347,6 @@ def outcome_of(
             reused=reused,
         ),
     )
-
-
-@contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """While training, SIGTERM does not interrupt but asks: the current step is finished."""
-    stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from llmcloud.api.contract import TrainingTask
 from llmcloud_runtime.checkpoints import CheckpointWriter
 from llmcloud_runtime.errors import LossNotFinite
 from llmcloud_runtime.group import Group
+from llmcloud_runtime.hang import HangWatch
 from llmcloud_runtime.progress import Clock, Live
 from llmcloud_runtime.snapshot import Snapshot, seed_step
 
@@ -33,6 +34,7 @@ class Watch(TrainerCallback):
         clock: Clock,
         stop: threading.Event,
         group: Group,
+        hang: HangWatch,
     ) -> None:
         self._task = task
         self._tokens_per_step = tokens_per_step
@@ -41,6 +43,7 @@ class Watch(TrainerCallback):
         self._clock = clock
         self._stop = stop
         self._group = group
+        self._hang = hang
         self.stopped = False
         self._first_step = 0
         self._last_save = time.monotonic()
@@ -76,6 +79,7 @@ class Watch(TrainerCallback):
         **_: Any,
     ) -> None:
         self._writer.check()
+        self._hang.step()
         self._clock.last_step = time.monotonic()
         self._report(state)
         stop, save = self._group.agree(

@@ -1,0 +1,59 @@
+"""How an attempt ends from outside its main thread: asked by a signal, alone, or stuck."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from llmcloud.api.contract import TrainingTask
+from llmcloud.cloud import outcome as outcomes
+from llmcloud.cloud.base import open_store
+from llmcloud.cloud.errors import TaskError
+from llmcloud_runtime.errors import Hung
+from llmcloud_runtime.group import Group
+from llmcloud_runtime.hang import HangWatch, stacks
+
+log = logging.getLogger(__name__)
+
+
+def end_now(error: TaskError, leave: Callable[[], None] = lambda: None) -> None:
+    """End the process from a thread: the main one may wait for ever. `leave` may fail."""
+    outcome = outcomes.failure(error)
+    outcomes.write(outcome)
+    with suppress(TaskError):
+        leave()
+    logging.shutdown()
+    os._exit(outcomes.exit_code(outcome))
+
+
+def hang_watch(task: TrainingTask, group: Group) -> HangWatch:
+    """Ends an attempt that makes no step any more; its stacks outlive it in the store."""
+
+    def hung(waited_seconds: float) -> None:
+        text, store = stacks(), open_store(task.output)
+        path = f"{task.output_path}logs/a{task.attempt}/stacks-{group.rank}.txt"
+        log.error("No step for %.0f s:\n%s", waited_seconds, text)
+        error = Hung(
+            f"Training made no step for {waited_seconds:.0f} s; what every thread was doing is in "
+            f"{store.url(path)}. The next attempt goes on from the last checkpoint."
+        )
+
+        def keep() -> None:
+            store.put(path, text.encode())
+
+        end_now(error, keep)
+
+    return HangWatch(hung)
+
+
+@contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """While training, SIGTERM does not interrupt but asks: the current step is finished."""
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
