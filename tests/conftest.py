@@ -1,7 +1,7 @@
 """Order, options, lanes and seconds of the whole run.
 
-`make test` runs two processes: what takes a whole cluster is one lane, all the rest, which mostly
-waits for servers, is the other. Figures and seconds of both are printed at the end.
+`make test` runs two processes: what trains models is one lane, all the rest, which mostly waits
+for servers, is the other. Figures and seconds of both are printed at the end.
 """
 
 import time
@@ -22,10 +22,10 @@ PHASES = (
     "rules",
     "gateway",
     "contract",
-    "training",
     "chart",
     "cluster",
     "localcluster",
+    "training",
     "e2e",
 )
 """Quick before slow; what needs no cluster runs while its programs are being built."""
@@ -48,7 +48,7 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped
     """Each process takes one lane, in the order of its phases."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "cluster" if nodeid.startswith("tests/e2e/") else "servers"
+        return "cluster" if nodeid.startswith(("tests/e2e/", "tests/training/")) else "servers"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:

@@ -167,3 +167,20 @@ def test_a_killed_trainer_resumes_from_its_last_checkpoint(
     assert resumed["progress"]["step"] >= seen["checkpoint"]["step"]
     done = wait_for("it ends", status, lambda s: s.get("phase") == "Succeeded", 600)
     assert done["attempt"] == 2
+
+
+def test_two_pods_train_one_model(kube: Kube, namespace: str) -> None:
+    *before, job, _ = small_path(namespace, "two-pods-bucket")
+    for manifest in (*before, changed(job, "nodes", {"min": 2, "max": 2})):
+        kube.apply(manifest)
+
+    def status() -> Object:
+        found: Object = (kube.get(Kind.TRAINING_JOB, namespace, "train") or {}).get("status", {})
+        return found
+
+    done = wait_for("it ends", status, lambda s: s.get("phase") in ("Succeeded", "Failed"), 300)
+    assert done["phase"] == "Succeeded", done
+    assert done["attempt"] == 1
+    assert done["progress"]["step"] == 60
+    (child,) = kube.list("Job", namespace, "app.kubernetes.io/component=train")
+    assert child["status"]["succeeded"] == 2

@@ -68,7 +68,7 @@ def runtime_image() -> Iterator[Runtime]:
     At a place of our own: whoever else uses the store of images may unmount it there.
     """
     reference = build_images(["runtime"])["runtime"]
-    container = image_store.call("from", "--pull-never", reference)
+    container = image_store.call("from", "--pull=missing", "--tls-verify=false", reference)
     with tempfile.TemporaryDirectory(prefix="llmcloud-runtime-") as name:
         try:
             subprocess.run(

@@ -93,10 +93,14 @@ def test_a_rank_that_falls_silent_is_noticed(job: Job, frozen: int) -> None:
     training = job(f"silent-{frozen}", max_steps=100000, checkpoint_every_steps=6)
     pair = training.start(1, ranks=2)
     training.await_checkpoint(pair, 6)
-    send(pair[frozen : frozen + 1], signal.SIGSTOP)
-    assert pair[1 - frozen].process.wait(60) == ExitCode.FAILED
-    assert pair[1 - frozen].outcome().reason is Reason.PEER_LOST
-    send(pair[frozen : frozen + 1], signal.SIGKILL)
+    other = pair[1 - frozen]
+    try:
+        send([pair[frozen]], signal.SIGSTOP)
+        assert training.finish([other], 60) == [ExitCode.FAILED]
+        assert other.outcome().reason is Reason.PEER_LOST
+    finally:
+        send([pair[frozen]], signal.SIGKILL)
+        pair[frozen].process.wait()
 
 
 def test_a_corrupt_checkpoint_is_left_for_the_one_before(

@@ -124,7 +124,9 @@ def join(task: TrainingTask, lost: Callable[[PeerLost], None]) -> Group:
         )
         control, saving = dist.new_group(backend="gloo"), dist.new_group(backend="gloo")
     group = Group(rank, ranks, local, store, control, saving)
-    _watch_each_other(group, lost)
+    peers = _Peers(group)
+    threading.Thread(target=peers.beat, name="beat", daemon=True).start()
+    threading.Thread(target=peers.watch, args=(lost,), name="peers", daemon=True).start()
     log.info("Rank %d of %d", rank, ranks)
     return group
 
@@ -153,38 +155,53 @@ def _beat(rank: int) -> str:
     return f"beat/{rank}"
 
 
-def _watch_each_other(group: Group, lost: Callable[[PeerLost], None]) -> None:
-    store = group.store.clone()
-    store.set_timeout(timedelta(seconds=LOST_SECONDS))
-    store.set(_beat(group.rank), "0")
-    watched = [rank for rank in range(group.ranks) if rank != group.rank]
-    if not group.leads:
-        watched = [0]
+class _Peers:
+    """Counts up in the store, and notices who does not any more."""
 
-    def watch() -> None:
-        seen: dict[int, tuple[str, float]] = {}
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._store = group.store.clone()
+        self._store.set_timeout(timedelta(seconds=LOST_SECONDS))
+        self._watched = [rank for rank in range(group.ranks) if rank != group.rank]
+        if not group.leads:
+            self._watched = [0]
+        self._seen: dict[int, tuple[str, float]] = {}
+        self._failed = False
+        self._answered = time.monotonic()
+        self._store.set(_beat(group.rank), "0")
+
+    def beat(self) -> None:
+        """Until this rank leaves, or a peer is gone."""
         count = 0
         try:
-            while not group._left.wait(BEAT_SECONDS):
+            while not self._group._left.wait(BEAT_SECONDS):
                 count += 1
-                store.set(_beat(group.rank), str(count))
-                for rank in list(watched):
-                    word = store.get(_beat(rank)).decode()
-                    before, since = seen.get(rank, ("", time.monotonic()))
-                    if word == "left":
-                        watched.remove(rank)
-                    elif word != before:
-                        seen[rank] = (word, time.monotonic())
-                    elif time.monotonic() - since > LOST_SECONDS:
-                        raise TimeoutError(f"rank {rank} is silent")
+                self._store.set(_beat(self._group.rank), str(count))
+                self._look()
+                self._answered = time.monotonic()
         except Exception as error:  # the store is rank 0's: without an answer it is gone
-            if not group._left.is_set():
-                log.warning("Peers: %s", error)
+            log.warning("Peers: %s", error)
+            self._failed = True
+
+    def _look(self) -> None:
+        for rank in list(self._watched):
+            word = self._store.get(_beat(rank)).decode()
+            before, since = self._seen.get(rank, ("", time.monotonic()))
+            if word == "left":
+                self._watched.remove(rank)
+            elif word != before:
+                self._seen[rank] = (word, time.monotonic())
+            elif time.monotonic() - since > LOST_SECONDS:
+                raise TimeoutError(f"rank {rank} is silent")
+
+    def watch(self, lost: Callable[[PeerLost], None]) -> None:
+        """A client of a store that is frozen waits beyond its timeout: this thread counts."""
+        while not self._group._left.wait(BEAT_SECONDS):
+            if self._failed or time.monotonic() - self._answered > LOST_SECONDS:
                 lost(
                     PeerLost(
                         f"Another rank has been silent for {LOST_SECONDS:.0f} s; the next attempt "
                         "goes on from the last checkpoint."
                     )
                 )
-
-    threading.Thread(target=watch, name="peers", daemon=True).start()
+                return
