@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ COLLECTIVE_SECONDS = 600
 BEAT_SECONDS = 2.0
 LOST_SECONDS = 20.0
 """A rank that has not counted for so long is lost."""
+LEAVE_SECONDS = 0.1
 
 ENV_INDEX = "JOB_COMPLETION_INDEX"
 ENV_LOCAL_RANK = "LOCAL_RANK"
@@ -52,7 +53,7 @@ class Group:
     control: Any = None
     saving: Any = None
     """The processes again, for the threads that write checkpoints."""
-    _left: threading.Event = field(default_factory=threading.Event)
+    peers: "_Peers | None" = None
 
     @property
     def leads(self) -> bool:
@@ -81,10 +82,9 @@ class Group:
         return any_stop, any_due and not any_busy
 
     def leave(self) -> None:
-        """This rank has done its part: its silence means nothing."""
-        self._left.set()
-        if self.store is not None:
-            self.store.clone().set(_beat(self.rank), "left")
+        """This rank has done its part: its silence means nothing. Rank 0 leaves last."""
+        if self.peers is not None:
+            self.peers.leave()
 
 
 ALONE = Group()
@@ -124,9 +124,7 @@ def join(task: TrainingTask, lost: Callable[[PeerLost], None]) -> Group:
         )
         control, saving = dist.new_group(backend="gloo"), dist.new_group(backend="gloo")
     group = Group(rank, ranks, local, store, control, saving)
-    peers = _Peers(group)
-    threading.Thread(target=peers.beat, name="beat", daemon=True).start()
-    threading.Thread(target=peers.watch, args=(lost,), name="peers", daemon=True).start()
+    group.peers = _Peers(group, lost)
     log.info("Rank %d of %d", rank, ranks)
     return group
 
@@ -151,41 +149,52 @@ def _port() -> int:
     return int(os.environ.get("LLMCLOUD_MEETING_PORT", MEETING_PORT))
 
 
-def _beat(rank: int) -> str:
+def _beat_key(rank: int) -> str:
     return f"beat/{rank}"
 
 
 class _Peers:
-    """Counts up in the store, and notices who does not any more."""
+    """Counts up in the store, and calls `lost` in a thread when another does not any more."""
 
-    def __init__(self, group: Group) -> None:
-        self._group = group
+    def __init__(self, group: Group, lost: Callable[[PeerLost], None]) -> None:
+        self._rank, self._lost = group.rank, lost
         self._store = group.store.clone()
         self._store.set_timeout(timedelta(seconds=LOST_SECONDS))
-        self._watched = [rank for rank in range(group.ranks) if rank != group.rank]
-        if not group.leads:
-            self._watched = [0]
+        others = [rank for rank in range(group.ranks) if rank != group.rank]
+        self._watched = others if group.leads else [0]
         self._seen: dict[int, tuple[str, float]] = {}
         self._failed = False
         self._answered = time.monotonic()
-        self._store.set(_beat(group.rank), "0")
+        self._left = threading.Event()
+        self._store.set(_beat_key(group.rank), "0")
+        self._beating = threading.Thread(target=self._beat, name="beat", daemon=True)
+        self._beating.start()
+        threading.Thread(target=self._watch, name="peers", daemon=True).start()
 
-    def beat(self) -> None:
-        """Until this rank leaves, or a peer is gone."""
+    def leave(self) -> None:
+        """Say so; the rank that serves the store waits until the others have."""
+        self._left.set()
+        self._beating.join(LOST_SECONDS)
+
+    def _beat(self) -> None:
         count = 0
         try:
-            while not self._group._left.wait(BEAT_SECONDS):
+            while not self._left.wait(BEAT_SECONDS):
                 count += 1
-                self._store.set(_beat(self._group.rank), str(count))
+                self._store.set(_beat_key(self._rank), str(count))
                 self._look()
                 self._answered = time.monotonic()
+            self._store.set(_beat_key(self._rank), "left")
+            while self._rank == 0 and self._watched:
+                self._look()
+                time.sleep(LEAVE_SECONDS)
         except Exception as error:  # the store is rank 0's: without an answer it is gone
             log.warning("Peers: %s", error)
             self._failed = True
 
     def _look(self) -> None:
         for rank in list(self._watched):
-            word = self._store.get(_beat(rank)).decode()
+            word = self._store.get(_beat_key(rank)).decode()
             before, since = self._seen.get(rank, ("", time.monotonic()))
             if word == "left":
                 self._watched.remove(rank)
@@ -194,11 +203,11 @@ class _Peers:
             elif time.monotonic() - since > LOST_SECONDS:
                 raise TimeoutError(f"rank {rank} is silent")
 
-    def watch(self, lost: Callable[[PeerLost], None]) -> None:
+    def _watch(self) -> None:
         """A client of a store that is frozen waits beyond its timeout: this thread counts."""
-        while not self._group._left.wait(BEAT_SECONDS):
+        while not self._left.wait(BEAT_SECONDS):
             if self._failed or time.monotonic() - self._answered > LOST_SECONDS:
-                lost(
+                self._lost(
                     PeerLost(
                         f"Another rank has been silent for {LOST_SECONDS:.0f} s; the next attempt "
                         "goes on from the last checkpoint."

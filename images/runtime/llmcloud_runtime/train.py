@@ -247,6 +247,7 @@ def learn(
         )
     if watch.stopped:
         writer.finish()
+        group.leave()
         raise Preempted(
             "Training was asked to stop and saved a checkpoint; the next attempt goes on from it."
         )
