@@ -4,11 +4,12 @@ Sums over all labels are divided by the number of labels in the whole optimizer 
 gradient does not depend on how the batch is cut.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerState
 
 from llmcloud_runtime.encoding import IGNORED
 from llmcloud_runtime.snapshot import SnapshotTrainer
@@ -85,14 +86,26 @@ class Loss:
 
 
 class TaskTrainer(SnapshotTrainer):
-    """A Trainer with our loss, which hears the teacher first."""
+    """A Trainer with our loss, which hears the teacher first.
 
-    def __init__(self, *, loss: Loss, **members: Any) -> None:
+    `check` gets the state, the loss (summed since it was last logged) and the gradient's norm of
+    every step, before the step is logged or saved.
+    """
+
+    def __init__(
+        self, *, loss: Loss, check: Callable[[TrainerState, float, float], None], **members: Any
+    ) -> None:
         super().__init__(compute_loss_func=loss, **members)
-        self._listen = loss.listen
+        self._listen, self._check = loss.listen, check
         # Labels are counted as the loss aligns them.
         self._loss_shifts_labels = loss.shifted
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> Any:
         self._listen(inputs)
         return super().compute_loss(model, inputs, *more, **named)
+
+    def _maybe_log_save_evaluate(
+        self, tr_loss: torch.Tensor, grad_norm: float | None, *more: Any, **named: Any
+    ) -> None:
+        self._check(self.state, tr_loss.item(), grad_norm or 0.0)
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *more, **named)

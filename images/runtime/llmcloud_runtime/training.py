@@ -131,6 +131,7 @@ def train(
         loss=loss,
         group=group,
         keep=watch.keep,
+        check=watch.check,
         model=model,
         args=arguments,
         train_dataset=examples,

@@ -3,7 +3,6 @@
 The Trainer asks at every step; nothing here computes on tensors.
 """
 
-import math
 import threading
 import time
 from typing import Any
@@ -12,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from llmcloud.api.contract import TrainingTask
 from llmcloud_runtime.checkpoints import CheckpointWriter
-from llmcloud_runtime.errors import LossNotFinite
+from llmcloud_runtime.divergence import divergence, has_diverged
 from llmcloud_runtime.group import Group
 from llmcloud_runtime.hang import HangWatch
 from llmcloud_runtime.progress import Clock, Live
@@ -102,12 +101,15 @@ class Watch(TrainerCallback):
         del state.log_history[:-100]  # every checkpoint carries it
         if logs is None or "loss" not in logs:
             return
-        if not math.isfinite(logs["loss"]):
-            raise LossNotFinite(
-                f"The loss is {logs['loss']} at step {state.global_step} of {state.max_steps}; "
-                f"lower spec.hyperparameters.learningRate or raise warmupSteps."
-            )
         self._live.update(loss=logs["loss"], learning_rate=logs["learning_rate"])
+
+    def check(self, state: TrainerState, loss: float, gradient_norm: float) -> None:
+        """Raise LossNotFinite before the step is saved, once what is on its way is durable."""
+        if not has_diverged(loss, gradient_norm):
+            return
+        self._writer.finish()
+        kept = self._live.checkpoint
+        raise divergence(state.global_step, state.max_steps, loss, gradient_norm, kept)
 
     def keep(self, snapshot: Snapshot) -> None:
         """A checkpoint is on its way: the rest is the writer's."""
