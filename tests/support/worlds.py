@@ -10,11 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llmcloud.api.contract import (
+    CheckpointStatus,
     DatasetResult,
     MetricResult,
     Outcome,
+    Progress,
     ProvisionResult,
     Retry,
+    Spent,
     TrainingResult,
 )
 from llmcloud.api.names import (
@@ -229,10 +232,24 @@ def raw_pod(job: Manifest, phase: str = "Pending", index: int = 0, **status: Any
     }
 
 
-def ended(exit_code: int, reason: str = "", message: str = "") -> Manifest:
+def ended(
+    exit_code: int,
+    reason: str = "",
+    message: str = "",
+    started: datetime | None = None,
+    finished: datetime | None = None,
+) -> Manifest:
     """Pod status members of a container that ended."""
-    state = {"exitCode": exit_code, "reason": reason, "message": message}
+    state: Manifest = {"exitCode": exit_code, "reason": reason, "message": message}
+    for name, moment in (("startedAt", started), ("finishedAt", finished)):
+        state |= {name: timestamp(moment)} if moment else {}
     return {"containerStatuses": [{"name": "main", "state": {"terminated": state}}]}
+
+
+def runs(since: datetime = NOW) -> Manifest:
+    """Pod status members of a container that runs."""
+    state = {"running": {"startedAt": timestamp(since)}}
+    return {"containerStatuses": [{"name": "main", "state": state}]}
 
 
 def waiting(reason: str, message: str = "", since: datetime = NOW) -> Manifest:
@@ -346,8 +363,25 @@ def trained(*, passed: bool = True) -> Outcome:
             model_path="model/", tokenizer_digest=VERSION_2, steps=100, passed=passed,
             metrics=[MetricResult(name="perplexity", value=12.5, passed=passed)],
             baselines=[MetricResult(name="unigram", value=99.0, passed=True)],
-            productive_seconds=60, startup_seconds=5, checkpoint_seconds=1,
         ),
+        progress=told(spent(startup=5, productive=60, checkpoint=1, elapsed=70), step=100),
+    )  # fmt: skip
+
+
+def spent(*, startup: int, productive: int, checkpoint: int, elapsed: int) -> Spent:
+    """Where an attempt's seconds went."""
+    return Spent(
+        startup_seconds=startup, productive_seconds=productive, checkpoint_seconds=checkpoint,
+        elapsed_seconds=elapsed,
+    )  # fmt: skip
+
+
+def told(spent: Spent | None = None, *, attempt: int = 1, step: int = 50) -> Progress:
+    """What a trainer tells after so many of a hundred steps."""
+    saved = CheckpointStatus(step=40, url="s3://c/40/", time=timestamp(NOW), bytes=9)
+    return Progress(
+        phase="Running", attempt=attempt, step=step, total_steps=100, percent=step, loss=3.5,
+        tokens_seen=1000, checkpoint=saved, spent=spent,
     )  # fmt: skip
 
 

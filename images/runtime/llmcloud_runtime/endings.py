@@ -14,13 +14,14 @@ from llmcloud.cloud.errors import TaskError
 from llmcloud_runtime.errors import Hung
 from llmcloud_runtime.group import Group
 from llmcloud_runtime.hang import HangWatch, stacks
+from llmcloud_runtime.progress import Live
 
 log = logging.getLogger(__name__)
 
 
-def end_now(error: TaskError, leave: Callable[[], None] = lambda: None) -> None:
+def end_now(error: TaskError, live: Live, leave: Callable[[], None] = lambda: None) -> None:
     """End the process from a thread: the main one may wait for ever. `leave` may fail."""
-    outcome = outcomes.failure(error)
+    outcome = outcomes.failure(error).model_copy(update={"progress": live.progress})
     outcomes.write(outcome)
     with suppress(TaskError):
         leave()
@@ -28,7 +29,7 @@ def end_now(error: TaskError, leave: Callable[[], None] = lambda: None) -> None:
     os._exit(outcomes.exit_code(outcome))
 
 
-def hang_watch(task: TrainingTask, group: Group) -> HangWatch:
+def hang_watch(task: TrainingTask, group: Group, live: Live) -> HangWatch:
     """Ends an attempt that makes no step any more; its stacks outlive it in the store."""
 
     def hung(waited_seconds: float) -> None:
@@ -43,7 +44,7 @@ def hang_watch(task: TrainingTask, group: Group) -> HangWatch:
         def keep() -> None:
             store.put(path, text.encode())
 
-        end_now(error, keep)
+        end_now(error, live, keep)
 
     return HangWatch(hung)
 

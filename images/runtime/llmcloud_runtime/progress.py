@@ -6,30 +6,66 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmcloud.api.contract import CheckpointStatus, Progress
+from llmcloud.api.contract import CheckpointStatus, Progress, Spent
 
 
 @dataclass
 class Clock:
-    """Where the seconds of an attempt went (monotonic)."""
+    """Where the seconds of an attempt went (monotonic).
+
+    Used by the thread that trains; `durable` by that which uploads.
+    """
 
     began: float = field(default_factory=time.monotonic)
     first_step: float | None = None
-    last_step: float | None = None
+    """When the first step could begin."""
+    trained_seconds: float = 0.0
     stalled_seconds: float = 0.0
     """Training stood still for a checkpoint."""
+    durable_seconds: float = 0.0
+    """The part of `trained_seconds` whose result is durable."""
+    _mark: float = 0.0
+    _saved: dict[int, float] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """The first step begins."""
+        self.first_step = self._mark = time.monotonic()
+
+    def step(self) -> None:
+        """A step was made."""
+        self.trained_seconds += self._passed()
+
+    def saving(self, step: int) -> None:
+        """Training stands still for the checkpoint of `step`."""
+        self._saved[step] = self.trained_seconds
+
+    def resumed(self) -> None:
+        """Training goes on; the checkpoint is on its way."""
+        self.stalled_seconds += self._passed()
+
+    def durable(self, step: int) -> None:
+        """The checkpoint of `step` is in the store."""
+        self.durable_seconds = self._saved.pop(step, self.durable_seconds)
+
+    def finish(self) -> None:
+        """What was trained is in the store as a model."""
+        self.durable_seconds = self.trained_seconds
 
     @property
-    def startup_seconds(self) -> float:
-        """Until the first step could begin."""
-        return (self.first_step or time.monotonic()) - self.began
+    def spent(self) -> Spent:
+        """As the operator is told."""
+        now = time.monotonic()
+        return Spent(
+            startup_seconds=round((self.first_step or now) - self.began),
+            productive_seconds=round(self.durable_seconds),
+            checkpoint_seconds=round(self.stalled_seconds),
+            elapsed_seconds=round(now - self.began),
+        )
 
-    @property
-    def productive_seconds(self) -> float:
-        """Between the first step's begin and the last one's end, less the stalls."""
-        if self.first_step is None or self.last_step is None:
-            return 0.0
-        return self.last_step - self.first_step - self.stalled_seconds
+    def _passed(self) -> float:
+        now = time.monotonic()
+        passed, self._mark = now - self._mark, now
+        return passed
 
 
 class Live:
@@ -48,6 +84,10 @@ class Live:
 
     def durable(self, checkpoint: CheckpointStatus) -> None:
         self.update(checkpoint=checkpoint)
+
+    @property
+    def progress(self) -> Progress:
+        return self._progress
 
     @property
     def checkpoint(self) -> CheckpointStatus | None:

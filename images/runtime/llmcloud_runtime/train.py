@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     CheckpointEntry,
+    CheckpointStatus,
     ModelKind,
     ModelManifest,
     Outcome,
@@ -62,7 +64,7 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
     """Run or resume the job; returns what its termination message says."""
     clock, live = Clock(), Live(task.attempt, report.publish)
     configuration.check_task(task)
-    group = groups.join(task, end_now)
+    group = groups.join(task, partial(end_now, live=live))
     with lost_peers("training together") if group.ranks > 1 else nullcontext():
         return attempt_of_rank(task, group, live, clock)
 
@@ -81,7 +83,8 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
     if finished is not None:
         if group.leads:
             publish_manifest(store, task.output_path + MANIFEST, finished)
-        return outcome_of(task, store, finished, live, clock, reused=True)
+        live.update(spent=clock.spent)
+        return outcome_of(task, store, finished, live, reused=True)
     scratch = Path(os.environ.get(ENV_SCRATCH, SCRATCH_PATH)) / f"rank-{group.rank}"
     scratch.mkdir(exist_ok=True)
     with opened_data(task, scratch) as (learned, judged), memory_errors(), ExitStack() as stack:
@@ -96,7 +99,7 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
                     attempt=task.attempt,
                     keep=task.checkpoint_keep,
                     durable=durable,
-                    on_durable=live.durable,
+                    on_durable=partial(made_durable, live, clock),
                     group=group,
                 )
             )
@@ -110,7 +113,15 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
     manifest = upload(task, store, prepared, steps, measured, scratch / "model")
     ledger.complete(manifest)
     publish_manifest(store, task.output_path + MANIFEST, manifest)
-    return outcome_of(task, store, manifest, live, clock, reused=False)
+    clock.finish()
+    live.update(spent=clock.spent)
+    return outcome_of(task, store, manifest, live, reused=False)
+
+
+def made_durable(live: Live, clock: Clock, checkpoint: CheckpointStatus) -> None:
+    """A checkpoint is in the store: the steps until then are not lost any more."""
+    clock.durable(checkpoint.step)
+    live.update(checkpoint=checkpoint, spent=clock.spent)
 
 
 def take_job(
@@ -231,7 +242,7 @@ def learn(
     with (
         closing(data.reader(task.seed, end, group)) as reader,
         stop_signal() as stop,
-        hang_watch(task, group) as hang,
+        hang_watch(task, group, live) as hang,
     ):
         examples = training.OrderedExamples(reader.sequence, prepared.encode, task.seed, end, group)
         watch = Watch(task, tokens_per_step, writer, live, clock, stop, group, hang)
@@ -318,7 +329,6 @@ def outcome_of(
     store: Store,
     manifest: ModelManifest,
     live: Live,
-    clock: Clock,
     *,
     reused: bool,
 ) -> Outcome:
@@ -342,9 +352,6 @@ def outcome_of(
             groups=manifest.groups,
             baselines=gates.baselines(manifest.metrics),
             checkpoint=live.checkpoint,
-            productive_seconds=round(clock.productive_seconds),
-            startup_seconds=round(clock.startup_seconds),
-            checkpoint_seconds=round(clock.stalled_seconds),
             reused=reused,
         ),
     )

@@ -46,7 +46,6 @@ class Watch(TrainerCallback):
         self.stopped = False
         self._first_step = 0
         self._last_save = time.monotonic()
-        self._save_began = 0.0
 
     def on_train_begin(
         self,
@@ -56,9 +55,14 @@ class Watch(TrainerCallback):
         **_: Any,
     ) -> None:
         self._first_step = state.global_step
-        self._clock.first_step = self._last_save = time.monotonic()
+        self._last_save = time.monotonic()
+        self._clock.begin()
         self._live.update(
-            phase="Running", step=state.global_step, total_steps=state.max_steps, percent=0
+            phase="Running",
+            step=state.global_step,
+            total_steps=state.max_steps,
+            percent=100 * state.global_step // state.max_steps,
+            spent=self._clock.spent,
         )
 
     def on_step_begin(
@@ -79,7 +83,7 @@ class Watch(TrainerCallback):
     ) -> None:
         self._writer.check()
         self._hang.step()
-        self._clock.last_step = time.monotonic()
+        self._clock.step()
         self._report(state)
         stop, save = self._group.agree(
             stop=self._stop.is_set(), due=self._due(state.global_step), busy=self._writer.busy
@@ -88,7 +92,6 @@ class Watch(TrainerCallback):
             self.stopped = control.should_training_stop = True
         last = control.should_training_stop or state.global_step >= state.max_steps
         control.should_save = last or save
-        self._save_began = time.monotonic()
 
     def on_log(
         self,
@@ -113,9 +116,10 @@ class Watch(TrainerCallback):
 
     def keep(self, snapshot: Snapshot) -> None:
         """A checkpoint is on its way: the rest is the writer's."""
+        self._clock.saving(snapshot.step)
         self._writer.submit(snapshot)
+        self._clock.resumed()
         self._last_save = time.monotonic()
-        self._clock.stalled_seconds += self._last_save - self._save_began
 
     def _due(self, step: int) -> bool:
         every_steps = self._task.checkpoint_every_steps
@@ -136,4 +140,5 @@ class Watch(TrainerCallback):
             eta_seconds=round((total - step) / per_second),
             tokens_per_second=round(per_second * self._tokens_per_step),
             tokens_seen=step * self._tokens_per_step,
+            spent=self._clock.spent,
         )

@@ -242,6 +242,19 @@ class CheckpointStatus(ApiModel):
     bytes: int = Field(description="Its size in bytes.", ge=0)
 
 
+class Spent(ApiModel):
+    """Where the seconds of one attempt went, as its trainer knows it.
+
+    `productive_seconds`: in steps whose result is durable. `checkpoint_seconds`: training stood
+    still for a checkpoint. `elapsed_seconds`: in all, since the process began.
+    """
+
+    startup_seconds: int
+    productive_seconds: int
+    checkpoint_seconds: int
+    elapsed_seconds: int
+
+
 class Progress(ApiModel):
     """GET /progress of a training or a dataset pod: live and lossy. Absent: not known yet."""
 
@@ -256,6 +269,7 @@ class Progress(ApiModel):
     tokens_per_second: int | None = None
     tokens_seen: int | None = None
     checkpoint: CheckpointStatus | None = None
+    spent: Spent | None = None
 
 
 class EngineStart(ApiModel):
@@ -313,15 +327,13 @@ class TrainingResult(ApiModel):
     groups: list[MetricResult] = []
     baselines: list[MetricResult] = []
     checkpoint: CheckpointStatus | None = None
-    productive_seconds: int = 0
-    startup_seconds: int = 0
-    checkpoint_seconds: int = 0
     reused: bool = False
 
 
 class Outcome(ApiModel):
     """The termination message, at most `TERMINATION_MESSAGE_BYTES` of JSON. A failure's `message`
-    is a sentence: what, which object, what next. It never holds a secret."""
+    is a sentence: what, which object, what next. It never holds a secret. `progress` is the last
+    that a training pod told, so that an operator that was down meanwhile has it too."""
 
     succeeded: bool
     reason: Reason
@@ -330,3 +342,4 @@ class Outcome(ApiModel):
     provision: ProvisionResult | None = None
     dataset: DatasetResult | None = None
     training: TrainingResult | None = None
+    progress: Progress | None = None

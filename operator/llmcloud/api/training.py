@@ -341,15 +341,30 @@ class EvaluationStatus(ApiModel):
 class LostSeconds(ApiModel):
     """Time that trained nothing."""
 
-    startup: int = Field(default=0, description="From the pod's start to the first step.", ge=0)
+    startup: int = Field(
+        default=0, description="From the first pod's creation to the first step.", ge=0
+    )
+    restart: int = Field(
+        default=0,
+        description="By attempts that failed: steps that no checkpoint kept, the wait for another "
+        "attempt, and its start.",
+        ge=0,
+    )
     checkpoint: int = Field(default=0, description="Training stood still for a checkpoint.", ge=0)
 
 
 class Goodput(ApiModel):
-    """Where the last attempt's time went."""
+    """Where the time of all attempts went."""
 
-    productive_seconds: int = Field(default=0, description="Spent in training steps.", ge=0)
+    productive_seconds: int = Field(
+        default=0, description="Spent in steps whose result is durable.", ge=0
+    )
     lost_seconds: LostSeconds = Field(default=LostSeconds(), description="Spent otherwise.")
+    accelerator_hours: float | None = Field(
+        default=None,
+        description="Of all accelerators, from the start of a pod's container to its end.",
+        ge=0,
+    )
 
 
 class ModelStatus(ApiModel):

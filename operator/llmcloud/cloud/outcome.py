@@ -65,16 +65,31 @@ def exit_code(outcome: Outcome) -> int:
 
 
 def encoded(outcome: Outcome) -> bytes:
-    """The JSON of an outcome, its message halved until it fits the termination message."""
-    while len(body := outcome.model_dump_json(by_alias=True, exclude_none=True).encode()) > (
-        TERMINATION_MESSAGE_BYTES
-    ):
-        if not outcome.message:
-            raise ValueError(f"an outcome of {len(body)} bytes does not fit a termination message")
-        outcome = outcome.model_copy(
-            update={"message": outcome.message[: len(outcome.message) // 2]}
-        )
+    """The JSON of an outcome; what is in the store as well is left out until it fits."""
+    while len(body := _json(outcome)) > TERMINATION_MESSAGE_BYTES:
+        outcome = _shorter(outcome)
     return body
+
+
+def _json(outcome: Outcome) -> bytes:
+    return outcome.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _shorter(outcome: Outcome) -> Outcome:
+    """Without that which is missed least: of a model's report the groups, then the baselines, then
+    half of the message, then the progress, at last the metrics."""
+    result = outcome.training
+    for member in ("groups", "baselines"):
+        if result is not None and getattr(result, member):
+            return outcome.model_copy(update={"training": result.model_copy(update={member: []})})
+    if outcome.message:
+        half = outcome.message[: len(outcome.message) // 2]
+        return outcome.model_copy(update={"message": half})
+    if outcome.progress is not None:
+        return outcome.model_copy(update={"progress": None})
+    if result is not None and result.metrics:
+        return outcome.model_copy(update={"training": result.model_copy(update={"metrics": []})})
+    raise ValueError(f"an outcome of {len(_json(outcome))} bytes fits no termination message")
 
 
 def write(outcome: Outcome) -> None:

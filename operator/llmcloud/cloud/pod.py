@@ -48,6 +48,7 @@ def run(kinds: tuple[type[ApiModel], ...], work: Callable[[Any, Report], Outcome
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _interrupt)
     report: Report | None = None
+    task: ApiModel | None = None
     try:
         task = _task(kinds)
         attempt = task.attempt if isinstance(task, DatasetTask | TrainingTask) else 0
@@ -58,6 +59,8 @@ def run(kinds: tuple[type[ApiModel], ...], work: Callable[[Any, Report], Outcome
         result = outcomes.failure(error)
         traceback.print_exc(file=sys.stderr)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if report is not None and isinstance(task, TrainingTask):
+        result = result.model_copy(update={"progress": report.progress})
     outcomes.write(result)
     log.info("%s: %s", result.reason, result.message or "done")
     code = outcomes.exit_code(result)

@@ -49,11 +49,11 @@ class Reports:
         self._last: dict[str, tuple[float, int, Progress | None]] = {}
 
     async def progress(self, pods: tuple[PodView, ...]) -> Progress | None:
-        """The last report of the newest attempt's running pod."""
+        """The last report of the newest attempt's running pod; of several, of the first."""
         running = [pod for pod in pods if pod.phase == "Running" and pod.ip and not pod.deleting]
         if not running:
             return None
-        pod = max(running, key=lambda pod: pod.attempt)
+        pod = max(running, key=lambda pod: (pod.attempt, -pod.index))
         asked, silences, progress = self._last.get(pod.uid, (float("-inf"), 0, None))
         pause = min(_FRESH_SECONDS * 2.0 ** min(silences, 8), _RAREST_SECONDS)
         if time.monotonic() - asked >= pause:

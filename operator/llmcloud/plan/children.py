@@ -1,7 +1,7 @@
 """Children as decisions see them: small frozen views of Jobs and Pods."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ ANNOTATION_FAILURES = f"{GROUP}/failures"
 ANNOTATION_PLACE = f"{GROUP}/place"
 ANNOTATION_BASE = f"{GROUP}/base"
 ANNOTATION_INPUTS = f"{GROUP}/inputs"
+ANNOTATION_SPENT = f"{GROUP}/spent"
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
@@ -31,6 +32,8 @@ class Termination:
     exit_code: int
     reason: str
     message: str
+    started: datetime | None = None
+    finished: datetime | None = None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -82,6 +85,13 @@ class PodView:
     deletion_cost: str = ""
     """As annotated."""
     component: str = ""
+    spent: Manifest = field(default_factory=dict)
+    """Of a training pod: what the attempts before it came to, as annotated."""
+
+    @property
+    def began(self) -> datetime | None:
+        """When the main container started, whether or not it has ended."""
+        return self.started or (self.termination.started if self.termination else None)
 
     @property
     def starts(self) -> bool:
@@ -164,7 +174,13 @@ def _termination(statuses: list[Manifest]) -> Termination | None:
     if not ended:
         return None
     worst = max(ended, key=lambda state: state["exitCode"] != 0)
-    return Termination(worst["exitCode"], worst.get("reason", ""), worst.get("message", ""))
+    return Termination(
+        worst["exitCode"],
+        worst.get("reason", ""),
+        worst.get("message", ""),
+        _moment(worst.get("startedAt")),
+        _moment(worst.get("finishedAt")),
+    )
 
 
 def _waiting(statuses: list[Manifest]) -> Waiting | None:
@@ -185,7 +201,7 @@ def _last_termination(statuses: list[Manifest]) -> Termination | None:
 def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
     """A pod as the API server gives it."""
     meta, status = raw["metadata"], raw.get("status") or {}
-    labels = meta.get("labels") or {}
+    labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
     containers = [
         *(status.get("initContainerStatuses") or []),
         *(status.get("containerStatuses") or []),
@@ -227,7 +243,8 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
         component=labels.get(LABEL_COMPONENT, ""),
-        deletion_cost=(meta.get("annotations") or {}).get(ANNOTATION_DELETION_COST, ""),
+        deletion_cost=annotations.get(ANNOTATION_DELETION_COST, ""),
+        spent=_object(annotations.get(ANNOTATION_SPENT, "")),
     )
 
 

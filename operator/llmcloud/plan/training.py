@@ -13,6 +13,7 @@ from llmcloud.plan import group
 from llmcloud.plan.attempts import Attempt, State, decide_attempt
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
+from llmcloud.plan.goodput import goodput, last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
@@ -58,24 +59,26 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     )
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
     if spec.suspend and not ended:
-        return _plan_suspension(world, attempt.failures)
+        return _plan_suspension(world, spec, attempt.failures)
     refusal = group.size_refusal(spec)
     if refusal is not None and not ended:
-        return _plan_wait(world, refusal, None)
+        return _plan_wait(world, spec, refusal, None)
     attempt, wait_seconds = relocated(world, spec, attempt)
     if attempt.state is State.START:
         return _plan_start(world, spec, attempt, defaults)
     job = attempt.job if attempt.state is State.RUNNING else None
     if job is not None and group.outgrown(spec, job, world.room):
-        return _plan_stop(world, attempt.number, (job.ref,))
+        return _plan_stop(world, spec, attempt.number, (job.ref,))
     return _plan_follow(world, spec, attempt, wait_seconds, defaults)
 
 
-def _plan_stop(world: TrainingWorld, number: int, deletes: tuple[ObjectRef, ...]) -> Plan:
+def _plan_stop(
+    world: TrainingWorld, spec: LLMTrainingJobSpec, number: int, deletes: tuple[ObjectRef, ...]
+) -> Plan:
     """Pods of an attempt save a checkpoint and go before the next attempt starts."""
     message = f"The pods of attempt {number} save a checkpoint and stop; another attempt follows"
     judgement = Judgement(False, Reason.STARTING, message, reconciling=True)
-    members = _kept(world.owner) | {"attempt": number}
+    members = _told(world, spec) | {"attempt": number}
     status = _status(world, judgement, "Starting", members)
     return Plan(deletes=deletes, status=status, requeue_seconds=PROGRESS_SECONDS)
 
@@ -107,20 +110,21 @@ def _plan_start(
 ) -> Plan:
     owner = world.owner
     if not attempt.obsolete and is_stopping(world):
-        return _plan_stop(world, world.recorded, ())
+        return _plan_stop(world, spec, world.recorded, ())
     obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
     inputs = resolve(world, spec)
     if isinstance(inputs, Missing):
-        return _plan_wait(world, inputs, None)
+        return _plan_wait(world, spec, inputs, None)
     scheduling = scheduling_of(world, spec, attempt, defaults)
     if isinstance(scheduling, Missing):
-        return _plan_wait(world, scheduling, NODES_SECONDS)
+        return _plan_wait(world, spec, scheduling, NODES_SECONDS)
     recipe = world.jobs[-1].recipe if world.jobs else _recipe(spec, inputs)
-    job = training_job(owner, spec, inputs, recipe, attempt, scheduling, defaults)
+    spent = spent_before(world, spec, attempt)
+    job = training_job(owner, spec, inputs, recipe, attempt, scheduling, defaults, spent)
     judgement = Judgement(
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
-    members = _kept(owner) | {
+    members = _told(world, spec) | {
         "attempt": attempt.number,
         "failures": attempt.failures,
         "inputs": inputs.pins | {"image": defaults.runtime_image},
@@ -132,7 +136,12 @@ def _plan_start(
     )
 
 
-def _plan_wait(world: TrainingWorld, missing: Missing, requeue_seconds: float | None) -> Plan:
+def _plan_wait(
+    world: TrainingWorld,
+    spec: LLMTrainingJobSpec,
+    missing: Missing,
+    requeue_seconds: float | None,
+) -> Plan:
     judgement = Judgement(
         False,
         missing.reason,
@@ -140,7 +149,7 @@ def _plan_wait(world: TrainingWorld, missing: Missing, requeue_seconds: float | 
         stalled=missing.stalled,
         reconciling=not missing.stalled,
     )
-    status = _status(world, judgement, "Pending", _kept(world.owner))
+    status = _status(world, judgement, "Pending", _told(world, spec))
     return Plan(status=status, requeue_seconds=requeue_seconds)
 
 
@@ -151,13 +160,16 @@ def _plan_follow(
     wait_seconds: float | None,
     defaults: PodDefaults,
 ) -> Plan:
-    owner = world.owner
     assert attempt.job is not None
-    members = _kept(owner) | {
-        "attempt": attempt.number,
-        "failures": attempt.failures,
-        "inputs": attempt.job.inputs | {"image": attempt.job.image},
-    }
+    members = (
+        _told(world, spec)
+        | {
+            "attempt": attempt.number,
+            "failures": attempt.failures,
+            "inputs": attempt.job.inputs | {"image": attempt.job.image},
+        }
+        | _live(world, attempt.number)
+    )
     obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
     match attempt.state:
         case State.SUCCEEDED:
@@ -198,7 +210,6 @@ def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> 
         judgement = Judgement(False, Reason.QUEUED, message, reconciling=True)
     elif attempt.state is State.RUNNING:
         requeue = PROGRESS_SECONDS
-        members |= _live(world, attempt.number)
         phase = _live_phase(world, attempt.number)
         if phase != "Starting":
             sentence = f"Attempt {attempt.number} is {phase.lower()}"
@@ -221,9 +232,9 @@ def _live_phase(world: TrainingWorld, attempt: int) -> str:
 
 
 def _live(world: TrainingWorld, attempt: int) -> Manifest:
-    """What the attempt's pod reports; an older attempt's pod may still be there and is ignored."""
-    progress = world.progress
-    if progress is None or progress.attempt != attempt:
+    """What the attempt's pod tells; an older attempt's pod may still be there and is ignored."""
+    progress = last_told(world, attempt)
+    if progress is None:
         return {}
     wire = progress.wire()
     members: Manifest = {}
@@ -268,13 +279,6 @@ def _result(result: TrainingResult) -> Manifest:
             "digest": result.model_digest,
             "kind": result.model_kind,
         },
-        "goodput": {
-            "productiveSeconds": result.productive_seconds,
-            "lostSeconds": {
-                "startup": result.startup_seconds,
-                "checkpoint": result.checkpoint_seconds,
-            },
-        },
     }
     if result.tokenizer_digest is not None:
         members["model"]["tokenizerDigest"] = result.tokenizer_digest
@@ -310,18 +314,18 @@ def _failed(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Manife
     return _status(world, judgement, "Failed", members, failed=True)
 
 
-def _plan_suspension(world: TrainingWorld, failures: int) -> Plan:
+def _plan_suspension(world: TrainingWorld, spec: LLMTrainingJobSpec, failures: int) -> Plan:
     """Delete the Job; its pods checkpoint within their grace period. Resuming is a new attempt."""
-    owner = world.owner
-    number = max([owner.status.get("attempt", 0), *(job.attempt for job in world.jobs)])
-    members = _kept(owner) | {"attempt": number, "failures": failures}
+    recorded = world.owner.status.get("attempt", 0)
+    number = max([recorded, *(job.attempt for job in world.jobs)])
+    members = _told(world, spec) | {"attempt": number, "failures": failures}
+    members |= _live(world, number)
     deletes = tuple(job.ref for job in world.jobs if not job.deleting)
     deletes += stale_room(world, None)
     stopping = any(pod.phase in ("Pending", "Running") for pod in world.pods)
     if stopping:
         message = "The pods write a checkpoint and stop"
         judgement = Judgement(False, Reason.SUSPENDED, message, reconciling=True)
-        members |= _live(world, number)
         status = _status(world, judgement, "Suspended", members)
         return Plan(deletes=deletes, status=status, requeue_seconds=PROGRESS_SECONDS)
     judgement = Judgement(
@@ -329,6 +333,11 @@ def _plan_suspension(world: TrainingWorld, failures: int) -> Plan:
     )
     status = _status(world, judgement, "Suspended", members, suspended=True)
     return Plan(deletes=deletes, status=status)
+
+
+def _told(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Manifest:
+    """What stays of the status, and what of it is known better now."""
+    return _kept(world.owner) | goodput(world, spec)
 
 
 def _kept(owner: Owner) -> Manifest:

@@ -8,9 +8,11 @@ from llmcloud.api.contract import (
     TERMINATION_MESSAGE_BYTES,
     DatasetResult,
     ExitCode,
+    MetricResult,
     Outcome,
     Progress,
     Retry,
+    TrainingResult,
 )
 from llmcloud.api.names import Reason
 from llmcloud.cloud.errors import BucketNotOwned, ConfigurationInvalid, Fenced, TaskError
@@ -63,6 +65,42 @@ def test_an_outcome_fits_the_termination_message() -> None:
     body = encoded(outcome)
     assert len(body) <= TERMINATION_MESSAGE_BYTES
     assert Outcome.model_validate_json(body).dataset == result
+
+
+def trained(count: int, characters: int) -> Outcome:
+    """A job's end with `count` metrics, groups and baselines, and a URL of so many characters."""
+    results = [
+        MetricResult(name=f"metric{n}", value=n / 7, low=n / 9, high=n / 5) for n in range(count)
+    ]
+    result = TrainingResult(
+        model_url="s3://" + "u" * characters,
+        model_digest="sha256:" + "a" * 64,
+        model_path="p/",
+        steps=1,
+        passed=True,
+        metrics=results,
+        groups=results,
+        baselines=results,
+    )
+    progress = Progress(attempt=1, step=9, total_steps=9, loss=0.1)
+    return Outcome(succeeded=True, reason=Reason.SUCCEEDED, training=result, progress=progress)
+
+
+@pytest.mark.parametrize(("count", "characters"), [(4, 100), (16, 100), (16, 2000), (16, 3000)])
+def test_a_models_end_always_fits(count: int, characters: int) -> None:
+    """Else the pod could not say that it has succeeded, nor could any attempt after it."""
+    whole = trained(count, characters)
+    body = encoded(whole)
+    assert len(body) <= TERMINATION_MESSAGE_BYTES
+    told = Outcome.model_validate_json(body)
+    assert told.succeeded
+    assert told.training is not None
+    assert whole.training is not None
+    assert told.training.model_url == whole.training.model_url
+    if (count, characters) == (4, 100):
+        assert told == whole
+    if characters < 2000:
+        assert told.training.metrics == whole.training.metrics
 
 
 def test_metrics_are_the_numbers_of_the_progress() -> None:

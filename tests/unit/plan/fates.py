@@ -91,6 +91,8 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "one node": happen.placed(1),
         "three nodes": happen.placed(3),
         "all nodes": happen.placed(99),
+        "trainers begin": happen.begin,
+        "trainers are killed": happen.die,
         "fewer nodes wanted": happen.spec(nodes={"min": 1, "max": 2}),
     },
     Kind.DEPLOYMENT: {

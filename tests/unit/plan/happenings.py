@@ -1,15 +1,15 @@
 """Single things that may happen to a custom resource, its pods or the gateways."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 from llmcloud.api.accesskey import KeyUsage
-from llmcloud.api.contract import CheckpointStatus, Outcome, Progress
+from llmcloud.api.contract import Outcome
 from llmcloud.api.leases import KeySample, WindowSample, day_of, minute_of
 from llmcloud.api.names import Kind
-from llmcloud.plan.model import Manifest, timestamp
+from llmcloud.plan.model import Manifest, from_timestamp, timestamp
 from llmcloud.scaling.observation import Decision
 from tests.support import worlds
 from tests.support.ideal import IdealCluster
@@ -98,12 +98,30 @@ def in_use(*versions: str) -> Fate:
 
 
 def report(cluster: IdealCluster, now: datetime) -> None:
-    saved = CheckpointStatus(step=40, url="s3://c/40/", time=timestamp(now), bytes=9)
     attempts = [int(j["metadata"]["labels"]["llmcloud.dev/attempt"]) for j in cluster.jobs()]
-    cluster.progress = Progress(
-        phase="Running", attempt=max(attempts, default=1), step=50, total_steps=100, percent=50,
-        loss=3.5, tokens_seen=1000, checkpoint=saved,
-    )  # fmt: skip
+    begun = [running["startedAt"] for running in _running(cluster)]
+    elapsed = round((now - min(map(from_timestamp, begun), default=now)).total_seconds())
+    spent = worlds.spent(startup=1, productive=elapsed // 2, checkpoint=1, elapsed=elapsed)
+    cluster.progress = worlds.told(spent, attempt=max(attempts, default=1))
+
+
+def _running(cluster: IdealCluster) -> Iterator[Manifest]:
+    """The state of every container that runs and said since when."""
+    for pod in cluster.pods.values():
+        for container in pod["status"].get("containerStatuses", []):
+            if "startedAt" in container.get("state", {}).get("running", {}):
+                yield container["state"]["running"]
+
+
+def begin(cluster: IdealCluster, now: datetime) -> None:
+    """Every pod of the active Job runs its container now."""
+    pod("Running", podIP="10.0.0.2", **worlds.runs(now))(cluster, now)
+
+
+def die(cluster: IdealCluster, now: datetime) -> None:
+    """Every container that runs is killed."""
+    since = min((from_timestamp(r["startedAt"]) for r in _running(cluster)), default=now)
+    end("Failed", **worlds.ended(137, "OOMKilled", started=since, finished=now))(cluster, now)
 
 
 def silence(cluster: IdealCluster, _: datetime) -> None:

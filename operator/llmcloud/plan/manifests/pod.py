@@ -1,7 +1,8 @@
 """A pod that passes Pod Security restricted: non-root, read-only root, nothing granted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import PodSettings, Resources
@@ -130,8 +131,9 @@ def pod_template(
     subdomain: str | None = None,
     grace_seconds: int = 30,
     restart: str = "Never",
+    annotations: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
-    """A pod template. The user's labels never replace ours."""
+    """A pod template. The user's labels and annotations never replace ours."""
     secrets = [*defaults.image_pull_secrets, *(s.name for s in settings.image_pull_secrets)]
     user_env = tuple((item.name, item.value) for item in settings.env)
     main = [container_manifest(defaults, replace(c, env=(*c.env, *user_env))) for c in containers]
@@ -168,6 +170,6 @@ def pod_template(
         if value is not None:
             spec[key] = value
     metadata: Manifest = {"labels": {**settings.labels, **labels}}
-    if settings.annotations:
-        metadata["annotations"] = dict(settings.annotations)
+    if settings.annotations or annotations:
+        metadata["annotations"] = {**settings.annotations, **annotations}
     return {"metadata": metadata, "spec": spec}

@@ -6,6 +6,7 @@ from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
 from llmcloud.api.training import Hyperparameters, LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_INPUTS
+from llmcloud.plan.goodput import Totals
 from llmcloud.plan.inputs import Inputs
 from llmcloud.plan.manifests.job import attempt_job
 from llmcloud.plan.manifests.pod import (
@@ -56,8 +57,9 @@ def training_job(
     attempt: Attempt,
     scheduling: Scheduling,
     defaults: PodDefaults,
+    spent: Totals,
 ) -> Manifest:
-    """`<job>-train-a<number>`."""
+    """`<job>-train-a<number>`. `spent`: what the attempts before it came to."""
     tokens, token_mounts = _hub_tokens(inputs)
     online = any(m and m.input.hub for m in (inputs.model, inputs.teacher))
     container = Container(
@@ -83,6 +85,7 @@ def training_job(
         scheduling=scheduling,
         grace_seconds=spec.checkpoint.grace_seconds,
         subdomain=_service_name(owner) if attempt.nodes > 1 else None,
+        annotations=spent.annotation,
     )
     pins = {ANNOTATION_INPUTS: canonical_json(inputs.pins).decode()}
     return attempt_job(
