@@ -200,6 +200,16 @@ def test_a_queue_needs_a_fixed_number_of_nodes(kube: Kube) -> None:
         kube.apply(training_job("admission", name="no", queue="gpu", nodes={"min": 1, "max": 4}))
 
 
+def test_a_budget_is_of_accelerators_and_can_be_raised(kube: Kube) -> None:
+    kube.namespace("admission")
+    job = training_job("admission", name="budget", budget={"acceleratorHours": 0.5})
+    with pytest.raises(HTTPError, match=r"set resources\.accelerator"):
+        kube.apply(job)
+    job = changed(job, "resources", {"accelerator": "nvidia-l4"})
+    kube.apply(job)
+    assert kube.apply(changed(job, "budget.acceleratorHours", 2))["metadata"]["generation"] == 2
+
+
 def test_deleting_a_bucket_that_was_not_created_is_refused(kube: Kube) -> None:
     kube.namespace("admission")
     with pytest.raises(HTTPError, match="needs create: true"):
@@ -251,6 +261,7 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("store", "reclaimPolicy", "Delete"),
     ("dataset", "sources", [{"store": {"name": "work", "path": "more/"}}]),
     ("training", "suspend", True),
+    ("training", "backoffLimit", 5),
     ("training", "nodes", {"min": 1, "max": 4}),
     ("training", "checkpoint", {"everySteps": 7}),
     ("deployment", "scaling", {"mode": "External"}),

@@ -239,7 +239,17 @@ class IdealCluster:
             mode="json", by_alias=True, exclude_none=True, exclude_unset=True
         )
         assert pruned == status, "the API server would drop members or nulls of the status"
+        before, after = spent_in(self.owner["status"]), spent_in(status)
+        assert all(after[name] >= value for name, value in before.items()), "time was taken back"
         self.owner["status"] = copy.deepcopy(status)
+
+
+def spent_in(status: Manifest) -> dict[str, float]:
+    """The numbers of a training job's goodput, which only grow."""
+    goodput = dict(status.get("goodput") or {})
+    lost: dict[str, float] = goodput.pop("lostSeconds", {})
+    goodput.pop("mfu", None)
+    return goodput | lost
 
 
 def is_room(job: Manifest) -> bool:

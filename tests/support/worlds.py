@@ -28,6 +28,7 @@ from llmcloud.api.names import (
     Kind,
     Reason,
 )
+from llmcloud.plan.accelerators import Accelerator, Catalogue, Platform, Pool
 from llmcloud.plan.children import (
     ANNOTATION_FAILURES,
     ANNOTATION_INPUTS,
@@ -49,6 +50,11 @@ DEFAULTS = PodDefaults(
     gateway_url="http://gateway",
     gateway_image="registry/gateway:1",
     namespace="system",
+    catalogue=Catalogue(
+        platform="here",
+        platforms={"here": Platform(node_label="here")},
+        accelerators={"gpu": Accelerator(pools=[Pool(platform="here", labels={"gpu": ["yes"]})])},
+    ),
 )
 VERSION_1 = "sha256:" + "1" * 64
 VERSION_2 = "sha256:" + "2" * 64

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     SCALED_TO_ZERO = "ScaledToZero"
     ACTIVE = "Active"
     SUSPENDED = "Suspended"
+    BUDGET_SPENT = "BudgetSpent"
     NOT_SUSPENDED = "NotSuspended"
     DELETING = "Deleting"
     UP_TO_DATE = "UpToDate"

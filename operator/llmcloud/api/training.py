@@ -104,6 +104,17 @@ class Nodes(ApiModel):
     )
 
 
+class Budget(ApiModel):
+    """What training may cost."""
+
+    accelerator_hours: float = Field(
+        description="Hours of one accelerator: spent, the pods write a checkpoint and stop until "
+        "it is raised.",
+        ge=0.01,
+        le=1e9,
+    )
+
+
 class Metric(ApiModel):
     """A metric and the bounds within which the job passes."""
 
@@ -143,7 +154,9 @@ def _listed(members: Mapping[TaskName, Sequence[str]]) -> str:
 class LLMTrainingJobSpec(ApiModel):
     """What is trained, on what, how, and where the result goes."""
 
-    mutable: ClassVar[frozenset[str]] = frozenset({"checkpoint", "nodes", "suspend"})
+    mutable: ClassVar[frozenset[str]] = frozenset(
+        {"backoffLimit", "budget", "checkpoint", "nodes", "suspend"}
+    )
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -197,6 +210,10 @@ class LLMTrainingJobSpec(ApiModel):
                 "set datasets; for the method evaluate, datasets or evaluation.dataset",
             ),
             (
+                "!has(self.budget) || has(self.resources.accelerator)",
+                "a budget is of accelerators: set resources.accelerator, or remove budget",
+            ),
+            (
                 "!has(self.queue) || self.nodes.min == self.nodes.max",
                 "a queue admits a fixed number of nodes: make nodes.min and nodes.max the same, "
                 "or remove queue",
@@ -243,6 +260,7 @@ class LLMTrainingJobSpec(ApiModel):
     )
     evaluation: Evaluation | None = Field(default=None, description="How the result is judged.")
     suspend: bool = Field(default=False, description="True: checkpoint, stop the pods, wait.")
+    budget: Budget | None = Field(default=None, description="What training may cost.")
 
 
 Phase = Literal[

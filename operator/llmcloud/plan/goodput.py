@@ -179,10 +179,16 @@ def spent_before(world: TrainingWorld, spec: LLMTrainingJobSpec, attempt: Attemp
     return replace(totals, restart=totals.restart + _seconds(max(ended), world.now))
 
 
-def goodput(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Manifest:
-    """The member `goodput` of the status; empty before there is anything to tell."""
-    devices = devices_of(spec)
-    totals = totals_of(world, devices)
-    if totals == Totals():
-        return {}
-    return {"goodput": totals.wire(accelerated=devices > 0)}
+def held_now(world: TrainingWorld, devices: int) -> tuple[float, int]:
+    """Accelerator-seconds of all attempts by the clock, and how many more each second brings."""
+    recorded = float(_recorded(world.owner).accelerator)
+    pods = [pod for pod in _newest(world) if pod.began is not None]
+    if not pods or not devices:
+        return recorded, 0
+    held, live = float(_from_annotation(pods[0].spent).accelerator), 0
+    for pod in pods:
+        assert pod.began is not None
+        finished = pod.termination.finished if pod.termination is not None else None
+        live += finished is None
+        held += devices * max(0.0, ((finished or world.now) - pod.began).total_seconds())
+    return max(recorded, held), devices * live

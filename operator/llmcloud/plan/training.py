@@ -11,9 +11,10 @@ from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan import group
 from llmcloud.plan.attempts import Attempt, State, decide_attempt
+from llmcloud.plan.budget import goodput, is_spent, watched
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
-from llmcloud.plan.goodput import goodput, last_told, spent_before
+from llmcloud.plan.goodput import last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
@@ -46,6 +47,10 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     if isinstance(spec, str):
         judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
         return Plan(status=_status(world, judgement, "Pending", _kept(owner)))
+    return watched(_plan(world, spec, defaults), world, spec)
+
+
+def _plan(world: TrainingWorld, spec: LLMTrainingJobSpec, defaults: PodDefaults) -> Plan:
     attempt = decide_attempt(
         world.jobs,
         # The specification and the inputs are immutable: what was begun is gone on with, also by
@@ -53,12 +58,12 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
         world.jobs[-1].recipe if world.jobs else "",
         world.now,
         recorded=world.recorded,
-        recorded_failures=owner.status.get("failures", 0),
+        recorded_failures=world.owner.status.get("failures", 0),
         backoff_limit=spec.backoff_limit,
         image=defaults.runtime_image,
     )
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
-    if spec.suspend and not ended:
+    if not ended and (spec.suspend or is_spent(world, spec)):
         return _plan_suspension(world, spec, attempt.failures)
     refusal = group.size_refusal(spec)
     if refusal is not None and not ended:
@@ -322,15 +327,18 @@ def _plan_suspension(world: TrainingWorld, spec: LLMTrainingJobSpec, failures: i
     members |= _live(world, number)
     deletes = tuple(job.ref for job in world.jobs if not job.deleting)
     deletes += stale_room(world, None)
-    stopping = any(pod.phase in ("Pending", "Running") for pod in world.pods)
-    if stopping:
-        message = "The pods write a checkpoint and stop"
-        judgement = Judgement(False, Reason.SUSPENDED, message, reconciling=True)
+    reason, why = Reason.SUSPENDED, "spec.suspend; set it to false to go on"
+    if not spec.suspend and spec.budget is not None:
+        reason = Reason.BUDGET_SPENT
+        hours = spec.budget.accelerator_hours
+        why = f"spec.budget.acceleratorHours {hours:g}, which are spent; raise it to go on"
+    if any(pod.phase in ("Pending", "Running") for pod in world.pods):
+        message = f"The pods write a checkpoint and stop, by {why}"
+        judgement = Judgement(False, reason, message, reconciling=True)
         status = _status(world, judgement, "Suspended", members)
         return Plan(deletes=deletes, status=status, requeue_seconds=PROGRESS_SECONDS)
-    judgement = Judgement(
-        False, Reason.SUSPENDED, "Suspended by spec.suspend; set it to false to go on"
-    )
+    stalled = reason is Reason.BUDGET_SPENT
+    judgement = Judgement(False, reason, f"Suspended by {why}", stalled=stalled)
     status = _status(world, judgement, "Suspended", members, suspended=True)
     return Plan(deletes=deletes, status=status)
 

@@ -16,6 +16,11 @@ VARIANTS: dict[Kind, list[Manifest]] = {
             "nodes": {"min": 2, "max": 4},
             "placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}],
         },
+        {
+            "nodes": {"min": 1, "max": 2},
+            "resources": {"accelerator": "gpu", "count": 2},
+            "budget": {"acceleratorHours": 0.02},
+        },
     ],
 }
 """Members of specifications to begin with."""
@@ -91,6 +96,7 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "one node": happen.placed(1),
         "three nodes": happen.placed(3),
         "all nodes": happen.placed(99),
+        "budget raised": happen.spec(budget={"acceleratorHours": 0.05}),
         "trainers begin": happen.begin,
         "trainers are killed": happen.die,
         "fewer nodes wanted": happen.spec(nodes={"min": 1, "max": 2}),
