@@ -387,7 +387,7 @@ def told(spent: Spent | None = None, *, attempt: int = 1, step: int = 50) -> Pro
     saved = CheckpointStatus(step=40, url="s3://c/40/", time=timestamp(NOW), bytes=9)
     return Progress(
         phase="Running", attempt=attempt, step=step, total_steps=100, percent=step, loss=3.5,
-        tokens_seen=1000, checkpoint=saved, spent=spent,
+        tokens_seen=1000, checkpoint=saved, spent=spent, mfu=0.4,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -30,6 +31,7 @@ from llmcloud.cloud.fetch import COMPLETE, fetch, refuse_code
 from llmcloud.cloud.manifest import files_digest
 from llmcloud_runtime.configuration import model_arguments
 from llmcloud_runtime.encoding import CHAT_TEMPLATE, Tokenizer
+from llmcloud_runtime.flops import Shape
 from llmcloud_runtime.hub import download
 
 MASK = "<|mask|>"
@@ -41,6 +43,9 @@ CLASSES: Mapping[TaskName, Any] = {
     "token-classification": AutoModelForTokenClassification,
 }
 CLASSIFYING: frozenset[TaskName] = frozenset({"sequence-classification", "token-classification"})
+
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Settings of models whose tokens see some of the weights."""
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +185,26 @@ def context_tokens(config: PretrainedConfig) -> int | None:
         return None
     found = getattr(config, "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 0 else None
+
+
+def shape_of_work(model: Any) -> Shape | None:
+    """What of the model, with its adapter, decides its arithmetic; None where that is not one
+    decoder or encoder whose every weight sees every token."""
+    own = model.get_base_model() if isinstance(model, PeftModel) else model
+    config = own.config.get_text_config()
+    experts = any(getattr(config, name, None) for name in EXPERTS)
+    if experts or config.is_encoder_decoder:
+        return None
+    output, embeddings = own.get_output_embeddings(), own.get_input_embeddings().weight
+    tied = embeddings if output is not None and output.weight is embeddings else None
+    multiplied = 0 if tied is None else tied.numel()
+    trained = multiplied if tied is not None and tied.requires_grad else 0
+    return Shape(
+        weights=own.num_parameters(exclude_embeddings=True) + multiplied,
+        trained=own.num_parameters(only_trainable=True, exclude_embeddings=True) + trained,
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+    )
 
 
 def same_vocabulary(one: Tokenizer, other: Tokenizer) -> bool:

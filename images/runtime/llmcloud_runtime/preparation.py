@@ -20,6 +20,7 @@ from llmcloud_runtime.data import Data
 from llmcloud_runtime.encoding import Encode, Encoder, Tokenizer, encode_for
 from llmcloud_runtime.errors import VocabularyMismatch
 from llmcloud_runtime.evaluation import Judge
+from llmcloud_runtime.flops import Shape
 from llmcloud_runtime.losses import Loss
 from llmcloud_runtime.training import precision_of
 
@@ -38,6 +39,7 @@ class Prepared:
     length_tokens: int
     outputs: int
     models: Mapping[str, str]
+    shape: Shape | None
 
 
 def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> Prepared:
@@ -70,8 +72,9 @@ def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> P
     )
     shifted = task.task == "causal-lm"
     collator = Collator(tokenizer.pad_token_id)
+    trainable = methods.trainable(task, model)
     return Prepared(
-        model=methods.trainable(task, model),
+        model=trainable,
         tokenizer=tokenizer,
         tokenizer_digest=_tokenizer_digest(task, learned),
         encode=encode_for(task.task, learned.manifest.type, encoder),
@@ -89,6 +92,7 @@ def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> P
         length_tokens=length,
         outputs=max(len(labels), model.config.hidden_size) if labels else len(tokenizer),
         models=lineage,
+        shape=models.shape_of_work(trainable),
     )
 
 

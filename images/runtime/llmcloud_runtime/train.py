@@ -38,6 +38,7 @@ from llmcloud_runtime import group as groups
 from llmcloud_runtime.data import Data, opened_data
 from llmcloud_runtime.endings import end_now, hang_watch, stop_signal
 from llmcloud_runtime.errors import OutOfMemory, Preempted
+from llmcloud_runtime.flops import work_of
 from llmcloud_runtime.group import Group, lost_peers
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
@@ -238,14 +239,17 @@ def learn(
         task.global_batch_size, prepared.length_tokens, prepared.outputs, group.ranks
     )
     arguments = training.arguments_for(task, batches, steps, scratch / "run")
-    tokens_per_step = round(task.global_batch_size * mean_tokens(data, prepared))
+    length_tokens = mean_tokens(data, prepared)
+    tokens_per_step = round(task.global_batch_size * length_tokens)
+    peak = task.peak_teraflops.get(training.precision_name(task.precision))
+    work = work_of(prepared.shape, length_tokens, tokens_per_step, peak, group.ranks)
     with (
         closing(data.reader(task.seed, end, group)) as reader,
         stop_signal() as stop,
         hang_watch(task, group, live) as hang,
     ):
         examples = training.OrderedExamples(reader.sequence, prepared.encode, task.seed, end, group)
-        watch = Watch(task, tokens_per_step, writer, live, clock, stop, group, hang)
+        watch = Watch(task, tokens_per_step, writer, live, clock, stop, group, hang, work)
         training.train(
             prepared.model,
             examples,

@@ -67,6 +67,11 @@ def precision_of(wanted: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
     return torch.float32
 
 
+def precision_name(wanted: Literal["auto", "float32", "bfloat16"]) -> str:
+    """As the chart's catalogue of accelerators names precisions."""
+    return str(precision_of(wanted)).removeprefix("torch.")
+
+
 def batches_for(global_batch_size: int, length_tokens: int, outputs: int, ranks: int) -> Batches:
     """How this machine cuts its part of the global batch. `outputs`: numbers that a model says per
     token."""

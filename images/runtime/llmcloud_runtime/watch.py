@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from llmcloud.api.contract import TrainingTask
 from llmcloud_runtime.checkpoints import CheckpointWriter
 from llmcloud_runtime.divergence import divergence, has_diverged
+from llmcloud_runtime.flops import Work
 from llmcloud_runtime.group import Group
 from llmcloud_runtime.hang import HangWatch
 from llmcloud_runtime.progress import Clock, Live
@@ -34,6 +35,7 @@ class Watch(TrainerCallback):
         stop: threading.Event,
         group: Group,
         hang: HangWatch,
+        work: Work | None,
     ) -> None:
         self._task = task
         self._tokens_per_step = tokens_per_step
@@ -43,6 +45,7 @@ class Watch(TrainerCallback):
         self._stop = stop
         self._group = group
         self._hang = hang
+        self._work = work
         self.stopped = False
         self._first_step = 0
         self._last_save = time.monotonic()
@@ -141,4 +144,5 @@ class Watch(TrainerCallback):
             tokens_per_second=round(per_second * self._tokens_per_step),
             tokens_seen=step * self._tokens_per_step,
             spent=self._clock.spent,
+            mfu=self._work.utilization(per_second) if self._work is not None else None,
         )

@@ -270,6 +270,7 @@ class Progress(ApiModel):
     tokens_seen: int | None = None
     checkpoint: CheckpointStatus | None = None
     spent: Spent | None = None
+    mfu: float | None = None
 
 
 class EngineStart(ApiModel):

@@ -383,6 +383,12 @@ class Goodput(ApiModel):
         description="Of all accelerators, from the start of a pod's container to its end.",
         ge=0,
     )
+    mfu: float | None = Field(
+        default=None,
+        description="Model FLOPs utilization: the model's arithmetic by the peak of the "
+        "accelerators; absent where one of them is not known.",
+        ge=0,
+    )
 
 
 class ModelStatus(ApiModel):

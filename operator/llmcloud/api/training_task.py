@@ -108,5 +108,6 @@ class TrainingTask(ApiModel):
     nodes: int = 1
     processes: int = 1  # of each node
     leader: str = ""  # host name of the pod of rank 0, where the others meet
+    peak_teraflops: dict[str, float] = {}  # of each accelerator, by precision
     grace_seconds: int = 90
     metrics: list[MetricGate]

@@ -43,10 +43,12 @@ class Pool(_Values):
 
 
 class Accelerator(_Values):
-    """A kind of accelerator. `peak_teraflops`: dense, bfloat16 (float16 where it has none)."""
+    """A kind of accelerator. `peak_teraflops`: by precision (bfloat16, float32), dense;
+    `peak_source`: who says so."""
 
     resource: str = "nvidia.com/gpu"
-    peak_teraflops: float | None = None
+    peak_teraflops: dict[str, float] = {}
+    peak_source: str = ""
     pools: list[Pool]
 
 

@@ -8,7 +8,14 @@ import math
 from dataclasses import replace
 
 from llmcloud.api.training import LLMTrainingJobSpec
-from llmcloud.plan.goodput import HOUR_SECONDS, Totals, devices_of, held_now, totals_of
+from llmcloud.plan.goodput import (
+    HOUR_SECONDS,
+    Totals,
+    devices_of,
+    held_now,
+    last_told,
+    totals_of,
+)
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 
@@ -30,7 +37,11 @@ def goodput(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Manifest:
         totals = totals.at_least(Totals(accelerator=whole))
     if totals == Totals():
         return {}
-    return {"goodput": totals.wire(accelerated=devices > 0)}
+    members = totals.wire(accelerated=devices > 0)
+    told = last_told(world, world.recorded)
+    known = (world.owner.status.get("goodput") or {}).get("mfu")
+    mfu = told.mfu if told is not None and told.mfu is not None else known
+    return {"goodput": members if mfu is None else members | {"mfu": mfu}}
 
 
 def watched(plan: Plan, world: TrainingWorld, spec: LLMTrainingJobSpec) -> Plan:

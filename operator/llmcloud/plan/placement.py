@@ -1,5 +1,6 @@
 """Where pods may run: from an accelerator's name and a place to affinity, tolerations, devices."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,6 +25,8 @@ class Scheduling:
     expressions: tuple[Manifest, ...] = ()
     tolerations: tuple[Manifest, ...] = ()
     devices: Manifest = field(default_factory=dict)
+    peak_teraflops: Mapping[str, float] = field(default_factory=dict)
+    """Of each device, by precision."""
 
     @property
     def affinity(self) -> Manifest | None:
@@ -41,6 +44,7 @@ def schedule(
     """Where pods with these resources run in this place. `nodes` None: they cannot be listed."""
     expressions = _expressions(place)
     devices: Manifest = {}
+    peak: Mapping[str, float] = {}
     platform = catalogue.platform_of(nodes)
     tolerations: list[Manifest] = []
     if resources.accelerator is not None:
@@ -50,8 +54,9 @@ def schedule(
         platform = catalogue.platforms.get(pool.platform)
         expressions += [_is_in(label, values) for label, values in pool.labels.items()]
         tolerations += platform.tolerations if platform else []
-        resource = catalogue.accelerators[resources.accelerator].resource
-        devices = {resource: str(resources.count or 1)}
+        accelerator = catalogue.accelerators[resources.accelerator]
+        devices = {accelerator.resource: str(resources.count or 1)}
+        peak = accelerator.peak_teraflops
     if place.capacity is not None:
         if place.capacity == "Spot" and (platform is None or not platform.spot_label):
             return Missing(
@@ -64,7 +69,7 @@ def schedule(
         expressions += _capacity(place, platform)
         if place.capacity == "Spot" and platform is not None:
             tolerations += platform.spot_tolerations
-    return Scheduling(tuple(expressions), tuple(tolerations), devices)
+    return Scheduling(tuple(expressions), tuple(tolerations), devices, peak)
 
 
 def _pool(name: str, catalogue: Catalogue, nodes: NodeLabels | None) -> Pool | Missing:

@@ -166,15 +166,13 @@ def _plan_follow(
     defaults: PodDefaults,
 ) -> Plan:
     assert attempt.job is not None
-    members = (
-        _told(world, spec)
-        | {
-            "attempt": attempt.number,
-            "failures": attempt.failures,
-            "inputs": attempt.job.inputs | {"image": attempt.job.image},
-        }
-        | _live(world, attempt.number)
-    )
+    members = _told(world, spec) | {
+        "attempt": attempt.number,
+        "failures": attempt.failures,
+        "inputs": attempt.job.inputs | {"image": attempt.job.image},
+    }
+    if attempt.state is not State.WAITING:
+        members |= _live(world, attempt.number)
     obsolete = (*(job.ref for job in attempt.obsolete), *stale_room(world, None))
     match attempt.state:
         case State.SUCCEEDED:

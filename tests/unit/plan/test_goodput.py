@@ -101,14 +101,19 @@ def test_before_there_is_anything_to_tell_nothing_is() -> None:
 def test_a_running_attempt_tells_what_is_durable_and_what_its_start_took() -> None:
     """The start begins with the pod: scheduling and its image are part of it."""
     planned = plan(attempt(1, running(30)), progress=told(SPENT))
-    assert goodput(planned) == {"productiveSeconds": 100, "lostSeconds": lost(50, 0, 5)}
+    assert goodput(planned) == {
+        "productiveSeconds": 100,
+        "lostSeconds": lost(50, 0, 5),
+        "mfu": 0.4,
+    }
 
 
 def test_a_job_that_ended_while_the_operator_was_down_tells_all_of_it() -> None:
     job = attempt(1, stopped(30, 100, 0, trained()), finished=at(100), succeeded=True)
     planned = plan(job, seconds=9999)
     assert planned.status is not None
-    assert goodput(planned) == {"productiveSeconds": 60, "lostSeconds": lost(35, 0, 1)}
+    assert goodput(planned)["productiveSeconds"] == 60
+    assert goodput(planned)["lostSeconds"] == lost(35, 0, 1)
     assert planned.status["phase"] == "Succeeded"
     assert planned.status["progress"]["loss"] == 3.5
     assert planned.status["checkpoint"]["step"] == 40
@@ -132,7 +137,9 @@ def test_steps_that_no_checkpoint_kept_are_lost_to_the_restart() -> None:
     assert told_status is not None
     killed = attempt(1, stopped(30, 330, 137), finished=at(331))
     planned = plan(killed, status=told_status, seconds=335)
-    assert goodput(planned) == {"productiveSeconds": 100, "lostSeconds": lost(50, 175, 5)}
+    assert goodput(planned)["productiveSeconds"] == 100
+    assert goodput(planned)["lostSeconds"] == lost(50, 175, 5)
+    assert goodput(planned)["mfu"] == 0.4
     again = plan(killed, status=planned.status, seconds=336)
     assert goodput(again) == goodput(planned)
 
@@ -162,7 +169,8 @@ def test_to_start_again_is_lost_to_the_restart_too() -> None:
     before = {"productive": 100, "startup": 50, "restart": 185, "checkpoint": 5, "accelerator": 0}
     second = attempt(2, running(410), created=at(400), before=before)
     planned = plan(second, progress=told(SPENT, attempt=2), status={"attempt": 2})
-    assert goodput(planned) == {"productiveSeconds": 200, "lostSeconds": lost(50, 215, 10)}
+    assert goodput(planned)["productiveSeconds"] == 200
+    assert goodput(planned)["lostSeconds"] == lost(50, 215, 10)
 
 
 def test_a_first_attempt_gets_no_annotation() -> None:

@@ -175,6 +175,24 @@ def test_every_pool_of_the_charts_catalogue_is_of_a_platform_it_has() -> None:
     assert required <= set(CATALOGUE.accelerators)
 
 
+def test_every_peak_is_of_a_precision_that_is_trained_in_and_says_its_source() -> None:
+    precisions = {"bfloat16", "float32"}
+    for name, each in CATALOGUE.accelerators.items():
+        assert set(each.peak_teraflops) <= precisions, name
+        assert bool(each.peak_teraflops) is each.peak_source.startswith("https://"), name
+
+
+def test_the_peak_goes_with_the_accelerator() -> None:
+    scheduling = schedule(
+        H100, ANYWHERE, CATALOGUE, ({"nvidia.com/gpu.product": "NVIDIA-H100-NVL"},)
+    )
+    assert isinstance(scheduling, Scheduling)
+    assert scheduling.peak_teraflops == {"bfloat16": 989, "float32": 67}
+    on_cpus = schedule(AcceleratedResources(), ANYWHERE, CATALOGUE, ())
+    assert isinstance(on_cpus, Scheduling)
+    assert on_cpus.peak_teraflops == {}
+
+
 NO_NODES = unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
 THREE = [
     Place(capacity="Spot", wait_seconds=100),

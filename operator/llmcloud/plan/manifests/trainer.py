@@ -67,7 +67,7 @@ def training_job(
         defaults.runtime_image,
         ("llmcloud_runtime.train",),
         spec.resources,
-        training_task(owner, spec, inputs, recipe, attempt, defaults.version),
+        training_task(owner, spec, inputs, recipe, attempt, scheduling, defaults.version),
         (*store_mounts(inputs.stores), *token_mounts, {"name": "shm", "mountPath": "/dev/shm"}),
         env=(("HF_HUB_OFFLINE", "0"),) if online else (),
         devices=scheduling.devices,
@@ -114,6 +114,7 @@ def training_task(
     inputs: Inputs,
     recipe: str,
     attempt: Attempt,
+    scheduling: Scheduling,
     code_version: str,
 ) -> TrainingTask:
     """What the trainer is told."""
@@ -160,6 +161,7 @@ def training_task(
         nodes=attempt.nodes,
         processes=spec.resources.count or 1,
         leader=_leader(owner, attempt) if attempt.nodes > 1 else "",
+        peak_teraflops=dict(scheduling.peak_teraflops),
         grace_seconds=checkpoint.grace_seconds,
         metrics=[MetricGate.model_validate(metric.wire()) for metric in metrics],
     )
