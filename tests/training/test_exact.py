@@ -118,4 +118,7 @@ def test_a_corrupt_checkpoint_is_left_for_the_one_before(
     again = training.start(2)
     assert training.finish(again) == [ExitCode.OK]
     assert f"Checkpoint of step {newest.step} is left aside" in again[0].log.read_text()
+    told = again[0].outcome().progress
+    assert told is not None
+    assert f"left aside: {newest.step}; training goes on from" in str(told.note)
     assert training.losses() == undisturbed

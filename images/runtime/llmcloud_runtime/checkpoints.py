@@ -211,11 +211,16 @@ def status_of(entry: CheckpointEntry, store: Store, output_path: str) -> Checkpo
 
 
 def restore(
-    store: Store, output_path: str, checkpoints: Sequence[CheckpointEntry], folder: Path
+    store: Store,
+    output_path: str,
+    checkpoints: Sequence[CheckpointEntry],
+    folder: Path,
+    aside: list[CheckpointEntry] | None = None,
 ) -> tuple[CheckpointEntry, Path] | None:
     """Download the newest checkpoint whose every digest holds; None if there is none.
 
-    `checkpoints`: the newest first, as the ledger names them.
+    `checkpoints`: the newest first, as the ledger names them. `aside` gets those that are corrupt
+    or gone.
     """
     for entry in checkpoints:
         target = folder / f"step-{entry.step}"
@@ -224,6 +229,8 @@ def restore(
         except (DigestMismatch, ObjectNotFound) as error:
             log.warning("Checkpoint of step %d is left aside: %s", entry.step, error)
             shutil.rmtree(target, ignore_errors=True)
+            if aside is not None:
+                aside.append(entry)
             continue
         return entry, target
     return None

@@ -168,11 +168,13 @@ def restore_together(
     durable: list[CheckpointEntry],
     folder: Path,
     group: Group,
+    aside: list[CheckpointEntry],
 ) -> tuple[CheckpointEntry, Path] | None:
-    """The checkpoint that rank 0 finds whole, on every rank's disk."""
+    """The checkpoint that rank 0 finds whole, on every rank's disk; `aside` gets those it does
+    not."""
     start: tuple[CheckpointEntry, Path] | None = None
     if group.leads:
-        start = checkpoints.restore(store, output_path, durable, folder)
+        start = checkpoints.restore(store, output_path, durable, folder, aside)
     chosen = group.shared("resume", lambda: start[0].path if start else "")
     if group.leads or not chosen:
         return start
@@ -204,9 +206,17 @@ def begin(
     """The checkpoint that training goes on from, on local disk; None: from the first step."""
     if group.leads:
         writer.sweep()
-    start = restore_together(store, task.output_path, durable, scratch / "resume", group)
+    aside: list[CheckpointEntry] = []
+    start = restore_together(store, task.output_path, durable, scratch / "resume", group, aside)
     if start is not None:
         live.durable(checkpoints.status_of(start[0], store, task.output_path))
+    if aside:
+        steps = ", ".join(str(entry.step) for entry in aside)
+        since = f"the checkpoint of step {start[0].step}" if start is not None else "the beginning"
+        live.update(
+            note=f"The checkpoints of these steps are corrupt or gone and were left aside: "
+            f"{steps}; training goes on from {since}."
+        )
     return start
 
 

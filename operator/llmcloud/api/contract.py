@@ -271,6 +271,7 @@ class Progress(ApiModel):
     checkpoint: CheckpointStatus | None = None
     spent: Spent | None = None
     mfu: float | None = None
+    note: str | None = Field(default=None, max_length=512)  # what a user should know of the start
 
 
 class EngineStart(ApiModel):

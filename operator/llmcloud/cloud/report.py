@@ -52,7 +52,9 @@ class Report:
 
 def metrics_text(progress: Progress) -> str:
     """Prometheus text: every number of the progress as a gauge `llmcloud_progress_NAME`."""
-    numbers = progress.model_dump(exclude={"phase", "checkpoint", "spent"}, exclude_none=True)
+    numbers = progress.model_dump(
+        exclude={"phase", "checkpoint", "spent", "note"}, exclude_none=True
+    )
     if progress.spent is not None:
         numbers |= progress.spent.model_dump()
     lines = []

@@ -215,7 +215,7 @@ def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> 
         requeue = PROGRESS_SECONDS
         phase = _live_phase(world, attempt.number)
         if phase != "Starting":
-            sentence = f"Attempt {attempt.number} is {phase.lower()}"
+            sentence = _sentence(world, attempt.number, phase)
             judgement = Judgement(False, Reason(phase), sentence, reconciling=True)
     keeps = attempt.number if phase == "Running" else None
     return Plan(
@@ -232,6 +232,16 @@ def _live_phase(world: TrainingWorld, attempt: int) -> str:
     status = world.owner.status
     before = status.get("phase") if status.get("attempt") == attempt else None
     return before if before in ("Running", "Evaluating") else "Starting"
+
+
+def _sentence(world: TrainingWorld, attempt: int, phase: str) -> str:
+    """What runs, and what the pod has to say about it; a report that is late takes nothing back."""
+    sentence, progress = f"Attempt {attempt} is {phase.lower()}", world.progress
+    if progress is not None and progress.attempt == attempt:
+        return f"{sentence}. {progress.note}" if progress.note else sentence
+    before = world.owner.condition(Condition.READY)
+    same = before.get("reason") == phase and world.owner.status.get("attempt") == attempt
+    return before["message"] if same else sentence
 
 
 def _live(world: TrainingWorld, attempt: int) -> Manifest:

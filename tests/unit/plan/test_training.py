@@ -160,6 +160,17 @@ def test_the_phase_of_a_running_attempt(
     assert ("checkpoint" in status_of(planned)) is (progress is not None and progress.attempt == 1)
 
 
+def test_what_the_pod_says_of_its_start_is_told_until_the_phase_changes() -> None:
+    note = "The checkpoints of these steps are corrupt or gone and were left aside: 12"
+    told = report().model_copy(update={"note": note})
+    first = status_of(plan(job(phase="Running"), progress=told))
+    silent = plan(job(phase="Running"), status=first)
+    for status in (first, status_of(silent)):
+        assert by_type(status)["Ready"]["message"] == f"Attempt 1 is running. {note}"
+    later = plan(job(phase="Running"), status=first, progress=report(phase="Evaluating"))
+    assert by_type(later.status)["Ready"]["message"] == "Attempt 1 is evaluating"
+
+
 def test_an_obstacle_is_told() -> None:
     stuck = job(phase="Pending", pod=unschedulable("0/1 nodes."))
     assert said(plan(stuck).status) == ("False", "Unschedulable")
