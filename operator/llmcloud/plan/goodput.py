@@ -10,6 +10,7 @@ from datetime import datetime
 
 from llmcloud.api.base import canonical_json
 from llmcloud.api.contract import Progress, Spent
+from llmcloud.api.names import Condition
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_SPENT, PodView
@@ -174,7 +175,7 @@ def spent_before(world: TrainingWorld, spec: LLMTrainingJobSpec, attempt: Attemp
     since the failure that it follows."""
     totals = totals_of(world, devices_of(spec))
     ended = [job.finished for job in attempt.obsolete if job.finished is not None]
-    if not ended:
+    if not ended or world.owner.condition(Condition.SUSPENDED).get("status") == "True":
         return totals
     return replace(totals, restart=totals.restart + _seconds(max(ended), world.now))
 

@@ -333,7 +333,8 @@ def _plan_suspension(world: TrainingWorld, spec: LLMTrainingJobSpec, failures: i
     number = max([recorded, *(job.attempt for job in world.jobs)])
     members = _told(world, spec) | {"attempt": number, "failures": failures}
     members |= _live(world, number)
-    deletes = tuple(job.ref for job in world.jobs if not job.deleting)
+    # One that has ended is left: it tells of its failure until the status does.
+    deletes = tuple(job.ref for job in world.jobs if job.active and not job.deleting)
     deletes += stale_room(world, None)
     reason, why = Reason.SUSPENDED, "spec.suspend; set it to false to go on"
     if not spec.suspend and spec.budget is not None:

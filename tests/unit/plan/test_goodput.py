@@ -165,6 +165,16 @@ def test_the_next_attempt_is_told_what_came_before_and_the_wait_for_it() -> None
     assert goodput(planned)["lostSeconds"] == lost(50, 175, 5)
 
 
+def test_the_time_that_it_was_suspended_is_not_lost() -> None:
+    outcome = refusal(Reason.CRASHED, Retry.USER).model_copy(update={"progress": told(SPENT)})
+    failed = attempt(1, stopped(30, 330, 1, outcome), finished=at(331))
+    suspended = plan(failed, spec={"suspend": True}, status={"attempt": 1}, seconds=335)
+    assert suspended.deletes == ()
+    (job,) = plan(failed, status=suspended.status, seconds=9999).applies
+    before = json.loads(job["spec"]["template"]["metadata"]["annotations"][ANNOTATION_SPENT])
+    assert before["restart"] == 175
+
+
 def test_to_start_again_is_lost_to_the_restart_too() -> None:
     before = {"productive": 100, "startup": 50, "restart": 185, "checkpoint": 5, "accelerator": 0}
     second = attempt(2, running(410), created=at(400), before=before)
