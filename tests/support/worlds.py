@@ -65,6 +65,7 @@ DATASET_SPEC: Manifest = {
     "type": "text",
     "sources": [{"store": {"name": "raw", "path": "books/"}}],
     "tokenizer": {"train": {"vocabularySize": 1000}},
+    "sequenceLength": 128,
     "output": {"store": {"name": "work", "path": "corpus/"}},
 }
 TRAINING_SPEC: Manifest = {

@@ -24,6 +24,7 @@ from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import DatasetReference, LLMTrainingJobSpec, PinnedModel
 from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.children import JobView, PodView
+from llmcloud.plan.fitting import length_refusal
 from llmcloud.plan.model import Manifest, Owner, parse
 from llmcloud.plan.served_model import newest_passing, trained_model
 from llmcloud.plan.stores import Missing, StoreAccess, usable_store
@@ -226,6 +227,9 @@ def _dataset(
             f"{' or '.join(wanted)}: choose another dataset or another task"
         )
         raise _Unmet(Missing(Reason.DATASET_UNSUITABLE, sentence, stalled=True))
+    too_long = length_refusal(spec, name, dataset_spec)
+    if too_long is not None:
+        raise _Unmet(too_long)
     access = _store(world, dataset_spec.output.store.name)
     path = dataset_spec.output.store.path
     tokenizer = (dataset.status.get("tokenizer") or {}).get("digest")

@@ -14,6 +14,7 @@ from llmcloud.plan.attempts import Attempt, State, decide_attempt
 from llmcloud.plan.budget import goodput, is_spent, watched
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
+from llmcloud.plan.fitting import memory_refusal
 from llmcloud.plan.goodput import last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
@@ -65,7 +66,7 @@ def _plan(world: TrainingWorld, spec: LLMTrainingJobSpec, defaults: PodDefaults)
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
     if not ended and (spec.suspend or is_spent(world, spec)):
         return _plan_suspension(world, spec, attempt.failures)
-    refusal = group.size_refusal(spec)
+    refusal = group.size_refusal(spec) or memory_refusal(spec)
     if refusal is not None and not ended:
         return _plan_wait(world, spec, refusal, None)
     attempt, wait_seconds = relocated(world, spec, attempt)
