@@ -25,6 +25,7 @@ from llmcloud.control.pulse import Pulse
 from llmcloud.control.queue import Key, WorkQueue
 from llmcloud.control.references import References
 from llmcloud.control.scaling_metrics import ScalingCollector
+from llmcloud.control.training_metrics import TrainingMetrics
 from llmcloud.control.worker import run_worker
 from llmcloud.hints import Hints, build_registry, build_settings
 from llmcloud.scaling.book import ScalingBook
@@ -37,7 +38,9 @@ LEADING = Gauge("llmcloud_leading", "1 while this process holds the Lease")
 async def run(settings: Settings) -> None:
     """Run until a signal comes or leadership is lost."""
     queue, pulse, book, keys = WorkQueue(), Pulse(), ScalingBook(), KeyBook()
+    trainings = TrainingMetrics()
     REGISTRY.register(ScalingCollector(book))
+    REGISTRY.register(trainings)
     references: References[Key] = References()
     hints = Hints(queue, references, pulse, settings.watch_namespace)
     async with connect() as client, pod_session() as session:
@@ -55,6 +58,7 @@ async def run(settings: Settings) -> None:
             defaults,
             hints.wrote,
             hints.applied,
+            trainings,
         )
         sampler = Sampler(
             client,

@@ -12,6 +12,7 @@ from llmcloud.cluster.execute import Intents, apply_children, execute
 from llmcloud.cluster.observe import Observer
 from llmcloud.cluster.recorder import Recorder
 from llmcloud.control.queue import Key
+from llmcloud.control.training_metrics import TrainingMetrics
 from llmcloud.plan.accesskey import plan_access_key
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.dataset import plan_dataset
@@ -40,6 +41,7 @@ class Reconciler:
     defaults: PodDefaults
     wrote: Callable[[Key, str], None]
     applied: Callable[[Key, str], None]
+    trainings: TrainingMetrics
 
     def __post_init__(self) -> None:
         self._table: dict[Kind, tuple[ObserveKind, PlanKind]] = {
@@ -58,6 +60,8 @@ class Reconciler:
         owner = await self.observer.owner(kind, key.namespace, key.name)
         if owner is None:
             self.observer.forget(key.kind, key.namespace, key.name)
+            if kind is Kind.TRAINING_JOB:
+                self.trainings.forget(key.namespace, key.name)
             return None
         observe, plan = self._table[kind]
         world, intents = await observe(owner)
@@ -69,6 +73,8 @@ class Reconciler:
         )
         if version:
             self.wrote(key, version)
+        if kind is Kind.TRAINING_JOB and planned.status is not None:
+            self.trainings.record(owner, planned.status)
         return planned.requeue_seconds
 
     async def _reconcile_routes(self) -> float | None:

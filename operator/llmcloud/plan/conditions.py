@@ -98,6 +98,12 @@ def seen_again(owner: Owner) -> Manifest:
     return {**owner.status, **seen, "conditions": conditions}
 
 
+def reason_of(status: Manifest, type_: Condition) -> str:
+    """The reason of a status' condition; empty if it has none."""
+    conditions = status.get("conditions") or []
+    return next((c["reason"] for c in conditions if c["type"] == type_), "")
+
+
 def notices(before: Manifest, after: Manifest) -> list[Notice]:
     """The events that a change of status deserves: one if Ready's status or reason changed."""
     old = {c["type"]: c for c in before.get("conditions") or []}
