@@ -64,9 +64,10 @@ def model_card(
     note = ""
     if task.task == "causal-lm" and task.method == "pretrain":
         note = "\nIt continues text; it was not taught to follow instructions.\n"
+    base = f"\nbase_model: {task.model.hub.name}" if task.model.hub is not None else ""
     return f"""---
 library_name: {"peft" if task.method in ("lora", "qlora", "prompt-tuning") else "transformers"}
-pipeline_tag: {PIPELINES[task.task]}
+pipeline_tag: {PIPELINES[task.task]}{base}
 ---
 # {task.job}
 
