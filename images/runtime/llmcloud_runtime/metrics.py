@@ -2,10 +2,12 @@
 
 BLEU is sacrebleu's (M. Post, "A Call for Clarity in Reporting BLEU Scores", 2018), 0 to 100, of the
 whole corpus; ROUGE is rouge-score's F measure (C.-Y. Lin, 2004), 0 to 1, the mean over the
-examples, on lower-case words without stemming.
+examples, on lower-case words without stemming. Words are letters, their marks and digits of any
+script; in ASCII they are rouge-score's own.
 """
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +19,19 @@ from llmcloud_runtime.errors import LossNotFinite
 LARGEST_LOSS = 700.0
 """exp of more overflows a float."""
 ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+class Words:
+    """What RougeScorer takes for words; its own tokenizer knows ASCII alone."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The lower-case words in their order."""
+        return "".join(c if _in_a_word(c) else " " for c in text.lower()).split()
+
+
+def _in_a_word(character: str) -> bool:
+    """Whether Unicode calls it a letter, a mark or a number."""
+    return unicodedata.category(character)[0] in "LMN"
 
 
 def perplexity(loss_sum: float, count: int) -> float:
@@ -46,7 +61,7 @@ def classification(predicted: Sequence[int], wanted: Sequence[int]) -> dict[str,
 
 def generation(predicted: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
     """BLEU and ROUGE-1, -2 and -L of one text per example, against one reference."""
-    scorer = RougeScorer(list(ROUGE), use_stemmer=False)
+    scorer = RougeScorer(list(ROUGE), tokenizer=Words())
     scores = [
         scorer.score(reference, text) for text, reference in zip(predicted, wanted, strict=True)
     ]

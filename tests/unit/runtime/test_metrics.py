@@ -3,9 +3,10 @@
 import math
 
 import pytest
+from rouge_score.tokenizers import DefaultTokenizer
 
 from llmcloud_runtime.errors import LossNotFinite
-from llmcloud_runtime.metrics import classification, generation, most_common, perplexity
+from llmcloud_runtime.metrics import Words, classification, generation, most_common, perplexity
 
 
 def test_the_perplexity_of_a_fair_coin_is_two() -> None:
@@ -41,6 +42,25 @@ def test_rouge_counts_words_pairs_and_the_longest_common_sequence() -> None:
 
 def test_rouge_is_the_mean_over_the_examples() -> None:
     assert generation(["a", "b"], ["a", "c"])["rouge1"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The cat, sat_on 2 mats!", ["the", "cat", "sat", "on", "2", "mats"]),
+        ("\u0421\u0440\u0431\u0438\u0458\u0430 je", ["\u0441\u0440\u0431\u0438\u0458\u0430", "je"]),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", ["\u0939\u093f\u0928\u094d\u0926\u0940"]),
+        ("cafe\u0301s", ["cafe\u0301s"]),
+    ],
+)
+def test_rouge_reads_every_script(text: str, words: list[str]) -> None:
+    assert Words().tokenize(text) == words
+    assert generation([text], [text])["rouge1"] == 1.0
+
+
+def test_in_ascii_words_are_those_of_rouge_score() -> None:
+    text = "It's a well-known fact: snake_case, 3.14 & e-mail@host!"
+    assert Words().tokenize(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
 
 
 def test_bleu_by_hand() -> None:
