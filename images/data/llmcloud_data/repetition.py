@@ -7,12 +7,13 @@ open for the most frequent one.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmcloud_data.words import Hashes, run_hashes, word_hashes
+from llmcloud_data.words import Hashes, longer_runs, run_hashes, word_hashes
 
 DUPLICATE_LINES: Final = 0.30
 DUPLICATE_PARAGRAPHS: Final = 0.30
@@ -20,6 +21,8 @@ DUPLICATE_LINE_CHARACTERS: Final = 0.20
 DUPLICATE_PARAGRAPH_CHARACTERS: Final = 0.20
 TOP_RUNS: Final = {2: 0.20, 3: 0.18, 4: 0.16}
 DUPLICATE_RUNS: Final = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+
+Places = NDArray[np.int64]
 
 _PARAGRAPH_END: Final = re.compile(r"\n{2,}")
 
@@ -35,15 +38,16 @@ def repeats(text: str) -> bool:
     ):  # fmt: skip
         return True
     words = text.split()
-    hashes = word_hashes(words)
     lengths = np.fromiter(map(len, words), dtype=np.int64)
-    return any(
-        _top_characters(hashes, lengths, run) > limit * characters
-        for run, limit in TOP_RUNS.items()
-    ) or any(
-        _duplicate_characters(hashes, lengths, run) > limit * characters
-        for run, limit in DUPLICATE_RUNS.items()
-    )
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    for run, starts, which, counts in _repeated_runs(word_hashes(words), max(DUPLICATE_RUNS)):
+        if run in TOP_RUNS:
+            copied, limit = _top_characters(ends, run, starts, which, counts), TOP_RUNS[run]
+        else:
+            copied, limit = _covered_characters(lengths, run, starts), DUPLICATE_RUNS[run]
+        if copied > limit * characters:
+            return True
+    return False
 
 
 def _repeat(parts: Sequence[str], characters: int, count_limit: float, limit: float) -> bool:
@@ -54,26 +58,36 @@ def _repeat(parts: Sequence[str], characters: int, count_limit: float, limit: fl
     return copies > count_limit * len(parts) or copied > limit * characters
 
 
-def _top_characters(hashes: Hashes, lengths: np.ndarray, run: int) -> int:
+def _repeated_runs(hashes: Hashes, longest: int) -> Iterator[tuple[int, Places, Places, Places]]:
+    """The runs of 2, 3, ... `longest` words that occur more than once, as far as there are any.
+
+    Of each length: the places where such runs start, which run each is, and how often each of
+    these occurs. A run repeats only where the one that is a word shorter does.
+    """
+    starts = np.arange(len(hashes))
+    runs = run_hashes(hashes, 1)
+    for length in range(2, longest + 1):
+        within = starts <= len(hashes) - length
+        starts = starts[within]
+        runs = longer_runs(runs[within], hashes[starts + length - 1])
+        _, which, counts = np.unique(runs, return_inverse=True, return_counts=True)
+        repeated = counts[which] > 1
+        starts, runs = starts[repeated], runs[repeated]
+        if not len(starts):
+            return
+        yield length, starts, which[repeated], counts
+
+
+def _top_characters(ends: Places, run: int, starts: Places, which: Places, counts: Places) -> int:
     """Characters within the most frequent run of `run` words, spaces included."""
-    if len(hashes) < run:
-        return 0
-    _, first, counts = np.unique(run_hashes(hashes, run), return_index=True, return_counts=True)
     top = counts.max()
-    if top == 1:
-        return 0
-    starts = first[counts == top]
-    ends = np.concatenate([[0], np.cumsum(lengths)])
+    starts = starts[counts[which] == top]
     return int(top * ((ends[starts + run] - ends[starts]).max() + run - 1))
 
 
-def _duplicate_characters(hashes: Hashes, lengths: np.ndarray, run: int) -> int:
-    """Characters of the words within any run that occurs more than once, none counted twice."""
-    if len(hashes) < run:
-        return 0
-    _, which, counts = np.unique(run_hashes(hashes, run), return_inverse=True, return_counts=True)
-    starts = np.flatnonzero(counts[which] > 1)
-    change = np.zeros(len(hashes) + 1, dtype=np.int64)
-    np.add.at(change, starts, 1)
-    np.add.at(change, starts + run, -1)
+def _covered_characters(lengths: Places, run: int, starts: Places) -> int:
+    """Characters of the words within any of the runs, none counted twice."""
+    change = np.zeros(len(lengths) + 1, dtype=np.int64)
+    change[starts] += 1
+    change[starts + run] -= 1
     return int(lengths[np.cumsum(change[:-1]) > 0].sum())

@@ -48,12 +48,20 @@ def run_hashes(hashes: Hashes, length: int) -> Hashes:
     count = len(hashes) - length + 1
     runs = np.zeros(count if length else 0, dtype=np.uint64)
     for place in range(length):
-        runs = mixed(runs * _MULTIPLIER + hashes[place : place + count])
+        runs = longer_runs(runs, hashes[place : place + count])
     return runs
+
+
+def longer_runs(runs: Hashes, words: Hashes) -> Hashes:
+    """The hashes of runs to each of which a word is added."""
+    return mixed(runs * _MULTIPLIER + words)
 
 
 def mixed(values: Hashes) -> Hashes:
     """The finalizer of MurmurHash3 (A. Appleby), a bijection."""
-    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))
+    values = values ^ (values >> np.uint64(33))
+    values *= np.uint64(0xFF51AFD7ED558CCD)
+    values ^= values >> np.uint64(33)
+    values *= np.uint64(0xC4CEB9FE1A85EC53)
+    values ^= values >> np.uint64(33)
+    return values

@@ -1,6 +1,7 @@
 """What cleaning does to a text, and which texts it leaves out."""
 
 import unicodedata
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from llmcloud.api.dataset import Clean, Format
 from llmcloud.cloud.errors import ConfigurationInvalid
 from llmcloud_data.cleaning import check_languages, language, normalised, unfit
-from llmcloud_data.repetition import repeats
+from llmcloud_data.repetition import DUPLICATE_RUNS, TOP_RUNS, repeats
 
 PROSE = (
     "The committee met on Tuesday to discuss the new bridge over the river. Several members said "
@@ -100,3 +101,34 @@ def test_a_language_that_nobody_knows_is_refused_by_name() -> None:
 )
 def test_repetition(text: str, repeating: bool) -> None:
     assert repeats(text) is repeating
+
+
+def characters_of_runs(words: list[str], run: int) -> tuple[int, int]:
+    """By the definition: of the most frequent run, and of all words within any that comes again."""
+    places = range(len(words) - run + 1)
+    counts = Counter(tuple(words[place : place + run]) for place in places)
+    again = {found: count for found, count in counts.items() if count > 1}
+    top = max(again.values(), default=0)
+    longest = max((len(" ".join(f)) for f, count in again.items() if count == top), default=0)
+    covered = {
+        place + step
+        for place in places
+        if tuple(words[place : place + run]) in again
+        for step in range(run)
+    }
+    return top * longest, sum(len(words[place]) for place in covered)
+
+
+WORDS = ["a", "bc", "def", *(f"word{n}" for n in range(30))]
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=60))
+def test_repetition_is_that_of_the_definition(words: list[str]) -> None:
+    text = " ".join(words)
+    by_definition = any(
+        characters_of_runs(words, run)[0] > limit * len(text) for run, limit in TOP_RUNS.items()
+    ) or any(
+        characters_of_runs(words, run)[1] > limit * len(text)
+        for run, limit in DUPLICATE_RUNS.items()
+    )
+    assert repeats(text) is by_definition
