@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
-from llmcloud.api.common import LIST_ATOMIC, Name, rules
+from llmcloud.api.common import LIST_ATOMIC, SecretKeyReference, rules
 
 EGRESS_KEY_FILE: Final = "/var/run/llmcloud/egress/key"
 EGRESS_PORT: Final = 8000
@@ -17,18 +17,6 @@ HttpsUrl = Annotated[
     str, StringConstraints(max_length=1024, pattern=r"^https://[A-Za-z0-9.\-\[\]:]+(/[^\s?#]*)?$")
 ]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
-
-
-class SecretKeyReference(ApiModel):
-    """One key of a Secret of the same namespace."""
-
-    name: Name = Field(description="Name of the Secret, in the same namespace.")
-    key: str = Field(
-        description="Key in the Secret.",
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-    )
 
 
 class External(ApiModel):

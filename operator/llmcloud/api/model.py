@@ -5,7 +5,14 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
-from llmcloud.api.common import LIST_ATOMIC, Name, StoreReference, exactly_one_of, rules
+from llmcloud.api.common import (
+    LIST_ATOMIC,
+    Name,
+    SecretKeyReference,
+    StoreReference,
+    exactly_one_of,
+    rules,
+)
 from llmcloud.api.dataset import DatasetType
 from llmcloud.api.selector import LabelSelector
 
@@ -48,19 +55,6 @@ DATASET_TYPES: Final[dict[TaskName, tuple[DatasetType, ...]]] = {
 ModuleName = Annotated[
     str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.]+$")
 ]
-
-
-class SecretKeyReference(ApiModel):
-    """One key of a Secret of the same namespace."""
-
-    name: Name = Field(description="Name of the Secret, in the same namespace.")
-    key: str = Field(
-        default="token",
-        description="Key in the Secret.",
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-    )
 
 
 class HubModel(ApiModel):

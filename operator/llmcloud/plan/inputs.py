@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from llmcloud.api.common import SecretKeyReference
 from llmcloud.api.contract import (
     HUB_PATH,
     Architecture,
@@ -16,7 +17,6 @@ from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.model import (
     DATASET_TYPES,
     ModelReference,
-    SecretKeyReference,
     TrainingJobModel,
     TrainingModel,
 )
