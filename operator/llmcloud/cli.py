@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the operator")
     run.add_argument("--settings", type=Path, required=True, help="YAML file of settings")
     commands.add_parser("task", help="run the store task in LLMCLOUD_TASK (in a pod)")
+    commands.add_parser("sidecar", help="tell of the engine in this pod (LLMCLOUD_TASK)")
     crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
     crds.add_argument("--directory", type=Path, help="one file per kind; default: print all")
     docs = commands.add_parser("docs", help="write api.md, the reference of all kinds")
@@ -57,6 +58,10 @@ def _command(arguments: argparse.Namespace) -> int:
             from llmcloud.cloud.pod import run_store_task
 
             return run_store_task()
+        case "sidecar":
+            from llmcloud.cloud.sidecar import run_sidecar
+
+            return run_sidecar()
         case "crds":
             return _crds(arguments.directory)
         case "docs":

@@ -33,6 +33,7 @@ DEFAULTS: Final = PodDefaults(
     version="VERSION",
     gateway_url="http://GATEWAY",
     gateway_image="llmcloud/gateway:VERSION",
+    vllm_image="vllm/vllm-openai:VERSION",
     namespace="llmcloud-system",
 )
 _DIGEST: Final = "sha256:" + "0" * 64
@@ -171,6 +172,7 @@ def plan_of(
             job = _served_job(owner, others)
             source = job.spec["output"]["store"] if job else model.get("store") or {}
             store = find(Kind.OBJECT_STORE, source.get("name", ""))
-            return plan_deployment(DeploymentWorld(owner, job, store, None, (), NOW), defaults)
+            served = DeploymentWorld(owner, job, store, None, (), NOW, nodes=nodes)
+            return plan_deployment(served, defaults)
         case Kind.ACCESS_KEY:
             return plan_access_key(KeyWorld(owner, NOW), defaults)

@@ -27,6 +27,7 @@ class Images(_Settings):
     data: str
     runtime: str
     gateway: str
+    vllm: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: list[str] = []
 
@@ -77,6 +78,7 @@ class Settings(_Settings):
                 accelerators=self.accelerators,
             ),
             gateway_image=self.images.gateway,
+            vllm_image=self.images.vllm,
             namespace=self.namespace,
             allowed_networks=tuple(str(network) for network in self.allowed_networks),
             refused_networks=tuple(str(network) for network in self.refused_networks),

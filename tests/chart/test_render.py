@@ -87,6 +87,7 @@ def test_definitions_can_be_left_to_others() -> None:
 def test_default_settings_are_what_the_operator_reads(tmp_path: Path) -> None:
     settings = settings_of(render(), tmp_path)
     assert settings.images.operator == "llmcloud/operator:0.1.0"
+    assert settings.images.vllm.startswith("vllm/vllm-openai:v")
     assert settings.namespace == NAMESPACE
     assert settings.watch_namespace is None
     assert settings.gateway_url == f"http://llmcloud-gateway.{NAMESPACE}"

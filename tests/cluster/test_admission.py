@@ -135,6 +135,25 @@ REFUSED: list[tuple[str, str, Any, str]] = [
         "deployment", "fallback", {"external": {"provider": "compatible", "model": "m"}},
         "this provider needs url",
     ),
+    ("deployment", "engine", {"name": "tensorrt"}, "spec.engine.name"),
+    ("deployment", "engine", {"name": "vllm"}, "engine vllm needs accelerators"),
+    ("deployment", "engine", {"name": "custom"}, "image belongs to engine custom, which needs it"),
+    ("deployment", "engine", {"image": "a"}, "image belongs to engine custom, which needs it"),
+    ("deployment", "engine", {"port": 8081}, "are for engine custom"),
+    ("deployment", "engine", {"args": ["-v"]}, "args are for engines vllm and custom"),
+    (
+        "deployment", "engine", {"name": "custom", "image": "a", "port": 9090},
+        "port 9090 is taken by reports",
+    ),
+    ("deployment", "engine", {"name": "custom", "image": "a b"}, "spec.engine.image"),
+    ("deployment", "resources", {"count": 2}, "set accelerator, or remove count"),
+    *(
+        (
+            "deployment", "engine", {"name": "vllm", "args": [argument]},
+            "args has an option that is set for you",
+        )
+        for argument in ("--trust-remote-code", "--trust_remote_code", "--port=1", "--model")
+    ),
     ("key", "sha256", "5" * 63, "spec.sha256"),
     ("key", "sha256", None, "spec.sha256"),
     ("key", "deployments", {}, "set exactly one of names, selector"),
@@ -268,6 +287,8 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("deployment", "fallback", {"external": EXTERNAL, "when": ["failure"]}),
     ("deployment", "model", {"store": {"name": "work", "path": "model/"}}),
     ("deployment", "prompts", [{"name": "s", "user": "Say: {input}"}]),
+    ("deployment", "engine", {"name": "custom", "image": "registry/a:1", "command": ["serve"]}),
+    ("deployment", "resources", {"accelerator": "nvidia-h100", "count": 8}),
     ("key", "disabled", True),
     ("key", "expiresAt", "2027-01-01T00:00:00Z"),
     ("key", "deployments", {"names": ["wiki"]}),

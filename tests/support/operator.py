@@ -42,6 +42,7 @@ class OperatorProcess:
                 "data": "llmcloud/data:test",
                 "runtime": "llmcloud/runtime:test",
                 "gateway": "llmcloud/gateway:test",
+                "vllm": "vllm/vllm-openai:test",
             },
             "namespace": self.namespace,
             "gatewayUrl": "http://gateway.test",

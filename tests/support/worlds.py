@@ -49,6 +49,7 @@ DEFAULTS = PodDefaults(
     version="1",
     gateway_url="http://gateway",
     gateway_image="registry/gateway:1",
+    vllm_image="registry/vllm:1",
     namespace="system",
     catalogue=Catalogue(
         platform="here",

@@ -69,6 +69,7 @@ images:
   data: {{ include "llmcloud.image" (list . "data") | quote }}
   runtime: {{ include "llmcloud.image" (list . "runtime") | quote }}
   gateway: {{ include "llmcloud.image" (list . "gateway") | quote }}
+  vllm: {{ include "llmcloud.image" (list . "vllm") | quote }}
   pullPolicy: {{ $values.images.pullPolicy }}
   pullSecrets: {{ toJson $values.imagePullSecrets }}
 namespace: {{ .Release.Namespace }}

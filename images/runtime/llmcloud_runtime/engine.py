@@ -7,14 +7,11 @@ may finish, then it ends.
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT, EngineStart
+from llmcloud.cloud.loopback import status_of
 from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
 
 PROBE_SECONDS = 120
@@ -49,7 +47,7 @@ class Readiness:
     @property
     def healthy(self) -> bool:
         """A loading or draining engine is healthy; a serving one must answer."""
-        return not self.ready or _status(f"{self.engine_url}/health", ANSWER_SECONDS) == 200
+        return not self.ready or status_of(f"{self.engine_url}/health", ANSWER_SECONDS) == 200
 
     def start(self) -> str:
         """`EngineStart` as JSON; meaningful once ready."""
@@ -138,7 +136,7 @@ def _probe(model_name: str, task: str | None) -> tuple[str, dict[str, Any]]:
 
 def wait_for_answer(readiness: Readiness, path: str, body: dict[str, Any]) -> None:
     """Ask until an answer comes; then the engine is ready."""
-    while _status(readiness.engine_url + path, PROBE_SECONDS, body) != HTTPStatus.OK:
+    while status_of(readiness.engine_url + path, PROBE_SECONDS, body) != HTTPStatus.OK:
         time.sleep(0.2)
     readiness.ready_seconds = time.monotonic() - readiness.began
     log.info("Ready after %.1f s", readiness.ready_seconds)
@@ -178,22 +176,6 @@ def serve_report(readiness: Readiness, port: int) -> ThreadingHTTPServer:
     server = ThreadingHTTPServer(("", port), Handler)
     threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
     return server
-
-
-def _status(url: str, timeout_seconds: float, body: dict[str, Any] | None = None) -> int | None:
-    """HTTP status of a GET, or of a POST with a JSON body; None without an answer."""
-    request = urllib.request.Request(
-        url,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return None
 
 
 if __name__ == "__main__":

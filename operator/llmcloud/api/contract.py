@@ -176,8 +176,22 @@ class FetchTask(ApiModel):
     destination: str
 
 
+class SidecarTask(ApiModel):
+    """Tell of the engine in the same pod, on `REPORT_PORT` as an engine of ours does: /ready once
+    it has answered a request for `model`."""
+
+    kind: Literal["sidecar"] = "sidecar"
+    model: str
+
+
 Task = Annotated[
-    ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask | RoomTask,
+    ProvisionTask
+    | DeleteStoreTask
+    | DatasetTask
+    | TrainingTask
+    | FetchTask
+    | RoomTask
+    | SidecarTask,
     Field(discriminator="kind"),
 ]
 TASK: Final[TypeAdapter[Task]] = TypeAdapter(Task)

@@ -7,16 +7,17 @@ from pydantic import ConfigDict, Field, StringConstraints
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
     LIST_MAP_BY_NAME,
+    AcceleratedResources,
     Digest,
     PodSettings,
-    Resources,
     Status,
     StoreReference,
     exactly_one_of,
     rules,
 )
+from llmcloud.api.engine import Engine
 from llmcloud.api.external import External, Fallback
-from llmcloud.api.model import TrainingJobModel
+from llmcloud.api.model import TaskName, TrainingJobModel
 from llmcloud.api.prompt import Prompt
 
 ServedModelName = Annotated[
@@ -34,14 +35,6 @@ class ServedModel(ApiModel):
     )
 
     model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("store", "trainingJob")))
-
-
-class Engine(ApiModel):
-    """What runs the model."""
-
-    name: Literal["auto", "transformers"] = Field(
-        default="auto", description="auto: transformers serve."
-    )
 
 
 class Target(ApiModel):
@@ -118,7 +111,9 @@ class LLMDeploymentSpec(ApiModel):
         description="What clients ask for; absent: the object's name. The oldest has it.",
     )
     engine: Engine = Field(default=Engine(), description="What runs the model.")
-    resources: Resources = Field(default=Resources(), description="Of each replica.")
+    resources: AcceleratedResources = Field(
+        default=AcceleratedResources(), description="Of each replica."
+    )
     pod: PodSettings = Field(default=PodSettings(), description="Additions to the replicas.")
     replicas: int = Field(
         default=1, description="Replicas in mode External; refused in mode Auto.", ge=0, le=1000
@@ -147,6 +142,11 @@ class LLMDeploymentSpec(ApiModel):
                 "external",
             ),
             (
+                "self.engine.name != 'vllm' || has(self.resources.accelerator)",
+                "engine vllm needs accelerators: set resources.accelerator, or choose engine "
+                "transformers",
+            ),
+            (
                 "self.scaling.mode != 'Auto' || oldSelf.scaling.mode != 'Auto' "
                 "|| self.replicas == oldSelf.replicas",
                 "replicas is owned by the autoscaler in mode Auto: set scaling.mode to External "
@@ -162,6 +162,9 @@ class DeployedModel(ApiModel):
     digest: Digest | None = Field(default=None, description="Digest of its files.")
     training_job: str | None = Field(
         default=None, description="The LLMTrainingJob that made it.", max_length=63
+    )
+    task: TaskName | None = Field(
+        default=None, description="What it was trained for; absent: not known."
     )
     url: str | None = Field(default=None, description="Where it lies.", max_length=2048)
     store: str | None = Field(

@@ -104,7 +104,6 @@ def _task(kinds: tuple[type[ApiModel], ...]) -> ApiModel:
         )
     if len(text) > TASK_BYTES:
         raise ConfigurationInvalid(f"{ENV_TASK} is larger than {TASK_BYTES} bytes.")
-    task: ProvisionTask | DeleteStoreTask | DatasetTask | TrainingTask | FetchTask | RoomTask
     task = TASK.validate_json(text)
     if not isinstance(task, kinds):
         raise ConfigurationInvalid(f"This image does not do tasks of kind {task.kind}.")

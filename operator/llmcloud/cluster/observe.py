@@ -226,9 +226,12 @@ class Observer:
         access = await self._owners(Kind.OBJECT_STORE, owner.namespace, stores)
         return replace(world, stores=access), {}
 
-    async def _placed_nodes(self, spec: LLMTrainingJobSpec) -> NodeLabels | None:
+    async def _placed_nodes(
+        self, spec: LLMTrainingJobSpec | LLMDeploymentSpec
+    ) -> NodeLabels | None:
         """The nodes' labels, if they decide anything; None in an installation for one namespace."""
-        if not spec.resources.accelerator and not any(p.capacity for p in spec.placement):
+        placement = spec.placement if isinstance(spec, LLMTrainingJobSpec) else []
+        if not spec.resources.accelerator and not any(p.capacity for p in placement):
             return ()
         return None if self._scope.watched_namespace else await self._nodes.labels()
 
@@ -288,6 +291,7 @@ class Observer:
             f"{holder.namespace}/{holder.name}" if taken and holder else "",
             engine_view(egress) if egress else None,
             tuple(pod for pod in pods if pod.component == EGRESS),
+            await self._placed_nodes(spec),
         ), intents
 
     async def _child(

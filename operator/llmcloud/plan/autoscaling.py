@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from llmcloud.api.base import digest
-from llmcloud.api.contract import ENGINE_PORT, EngineStart
+from llmcloud.api.contract import EngineStart
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.plan.children import PodView
 from llmcloud.plan.coldstart import cold_start, to_measure
@@ -53,7 +53,7 @@ def desired_replicas(spec: LLMDeploymentSpec, current: int, decision: Decision |
 
 def endpoint(pod: PodView) -> str:
     """Where gateways reach a replica."""
-    return f"{pod.ip}:{ENGINE_PORT}"
+    return f"{pod.ip}:{pod.port}"
 
 
 def scaling_status(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmcloud.api.contract import Outcome
+from llmcloud.api.contract import ENGINE_PORT, Outcome
 from llmcloud.api.names import (
     ANNOTATION_RECIPE,
     GROUP,
@@ -85,6 +85,8 @@ class PodView:
     deletion_cost: str = ""
     """As annotated."""
     component: str = ""
+    port: int = ENGINE_PORT
+    """Where it serves, if it does."""
     spent: Manifest = field(default_factory=dict)
     """Of a training pod: what the attempts before it came to, as annotated."""
 
@@ -198,6 +200,13 @@ def _last_termination(statuses: list[Manifest]) -> Termination | None:
     return _termination([{"state": {"terminated": ended[0]}}]) if ended else None
 
 
+def _serving_port(raw: Manifest) -> int:
+    containers = (raw.get("spec") or {}).get("containers") or []
+    ports = [port for container in containers for port in container.get("ports") or []]
+    named = (port["containerPort"] for port in ports if port.get("name") == "http")
+    return next(named, ENGINE_PORT)
+
+
 def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
     """A pod as the API server gives it."""
     meta, status = raw["metadata"], raw.get("status") or {}
@@ -243,6 +252,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
         component=labels.get(LABEL_COMPONENT, ""),
+        port=_serving_port(raw),
         deletion_cost=annotations.get(ANNOTATION_DELETION_COST, ""),
         spent=_object(annotations.get(ANNOTATION_SPENT, "")),
     )

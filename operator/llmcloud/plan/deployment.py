@@ -1,5 +1,8 @@
 """LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
 
+from dataclasses import replace
+
+from llmcloud.api.contract import ENGINE_PORT
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import Condition, Reason
@@ -14,6 +17,7 @@ from llmcloud.plan.deployment_world import (
 )
 from llmcloud.plan.draining import deletion_costs, disruption_budget
 from llmcloud.plan.egress import fallback_children, plan_external
+from llmcloud.plan.engines import choose_engine
 from llmcloud.plan.failures import Problem, obstacle, serving_failure
 from llmcloud.plan.manifests.egress import serving_policy
 from llmcloud.plan.manifests.engine import (
@@ -26,6 +30,8 @@ from llmcloud.plan.served_model import pinned_model, trained_model
 from llmcloud.plan.stores import Missing, usable_store
 from llmcloud.scaling.observation import Decision
 
+NODES_SECONDS = 60.0
+"""A node with the accelerator may have come by then."""
 _KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "scaling")
 
 
@@ -42,12 +48,14 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
         return plan_external(world, spec, spec.external, defaults)
     model = _model(world, spec)
     if isinstance(model, Missing):
-        judgement = Judgement(False, model.reason, model.message, reconciling=True)
-        return Plan(status=deployment_status(world, judgement, _kept(owner)))
+        return _waiting(world, model)
+    engine = choose_engine(spec, model.task, model.kind, defaults.catalogue, world.nodes)
+    if isinstance(engine, Missing):
+        return replace(_waiting(world, engine), requeue_seconds=NODES_SECONDS)
     current = world.engine.replicas if world.engine else spec.scaling.min_replicas
     decision = desired_replicas(spec, current, world.scaling.decision)
     name = served_name(owner, spec)
-    child = engine_deployment(owner, spec, model, name, decision.replicas, defaults)
+    child = engine_deployment(owner, spec, model, name, decision.replicas, engine, defaults)
     members = _members(world, spec, model, decision, defaults)
     judgement = _judge(world, name, decision, members)
     costs: tuple[Manifest, ...] = ()
@@ -56,11 +64,20 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     extra, stale = fallback_children(world, spec, defaults)
     return Plan(
         applies=(
-            serving_policy(owner, defaults), *costs, child, disruption_budget(owner), *extra,
+            serving_policy(owner, defaults, spec.engine.port or ENGINE_PORT),
+            *costs, child, disruption_budget(owner), *extra,
         ),
         deletes=stale,
         status=deployment_status(world, judgement, members),
     )  # fmt: skip
+
+
+def _waiting(world: DeploymentWorld, missing: Missing) -> Plan:
+    stalled = missing.stalled
+    judgement = Judgement(
+        False, missing.reason, missing.message, stalled=stalled, reconciling=not stalled
+    )
+    return Plan(status=deployment_status(world, judgement, _kept(world.owner)))
 
 
 def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Missing:
@@ -86,8 +103,15 @@ def _trained_model(world: DeploymentWorld, which: TrainingJobModel) -> ModelSour
     access = usable_store(pinned["store"], world.store, must_be_ready=world.engine is None)
     if isinstance(access, Missing):
         return access
-    job_name = pinned["trainingJob"]
-    return ModelSource(access, pinned["path"], pinned["digest"], pinned["url"], job_name)
+    return ModelSource(
+        access,
+        pinned["path"],
+        pinned["digest"],
+        pinned["url"],
+        pinned["trainingJob"],
+        pinned.get("task"),
+        pinned.get("kind", "full"),
+    )
 
 
 def _no_model(job: Owner | None, which: TrainingJobModel) -> Missing:
@@ -118,6 +142,7 @@ def _members(
     pinned = {
         "digest": model.digest,
         "trainingJob": model.training_job,
+        "task": model.task,
         "url": model.url,
         "store": model.store.location.name,
         "path": model.path,

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.autoscaling import ScalingView
 from llmcloud.plan.children import PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
@@ -39,6 +40,8 @@ class DeploymentWorld:
     """namespace/name of the older LLMDeployment that has the same served name."""
     egress: EngineView | None = None
     egress_pods: tuple[PodView, ...] = ()
+    nodes: NodeLabels | None = ()
+    """The labels of the cluster's nodes, if they decide anything; None: they cannot be listed."""
 
 
 def engine_view(raw: Manifest) -> EngineView:

@@ -58,6 +58,7 @@ class PodDefaults:
     store_check_seconds: int = 3600
     catalogue: Catalogue = field(default_factory=Catalogue)
     gateway_image: str = ""
+    vllm_image: str = ""
     namespace: str = ""
     """The installation's own: where gateways run."""
     allowed_networks: tuple[str, ...] = ()

@@ -17,7 +17,13 @@ def trained_model(job: Owner) -> Manifest | None:
     if not model or not complete or isinstance(spec, str):
         return None
     output = spec.output.store
-    return {**model, "store": output.name, "path": output.path, "trainingJob": job.name}
+    return {
+        **model,
+        "store": output.name,
+        "path": output.path,
+        "trainingJob": job.name,
+        "task": spec.task,
+    }
 
 
 def newest_passing(jobs: Iterable[Owner], selector: LabelSelector) -> Owner | None:

@@ -112,6 +112,7 @@ def test_the_model_is_pinned_and_its_digest_checked_by_the_fetcher() -> None:
     assert status_of(planned)["model"] == {
         "digest": MODEL_DIGEST,
         "trainingJob": "train",
+        "task": "causal-lm",
         "url": "s3://team-a/models/a/model/",
         "store": "work",
         "path": "models/a/",

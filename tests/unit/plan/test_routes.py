@@ -114,3 +114,15 @@ def test_prompts_and_labels_go_into_the_route() -> None:
     (route,) = route_list(world(owner))
     assert [found.wire() for found in route.prompts] == [prompt]
     assert route.labels == {"team": "a"}
+
+
+def test_an_engine_is_called_on_the_port_that_it_names() -> None:
+    ports = [{"name": "report", "containerPort": 9090}, {"name": "http", "containerPort": 8081}]
+    conditions = [{"type": "Ready", "status": "True"}]
+    raw = {
+        "metadata": {"name": "a", "uid": "a"},
+        "spec": {"containers": [{"ports": ports}]},
+        "status": {"podIP": "10.0.0.1", "conditions": conditions},
+    }
+    (route,) = route_list(world(deployment("wiki"), wiki=(pod_view(raw),)))
+    assert route.endpoints == ["10.0.0.1:8081"]

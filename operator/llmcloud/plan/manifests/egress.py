@@ -1,7 +1,7 @@
 """The egress pod that presents a key to a provider, and who may call serving pods."""
 
 from llmcloud.api.common import PodSettings, Resources
-from llmcloud.api.contract import REPORT_PORT
+from llmcloud.api.contract import ENGINE_PORT, REPORT_PORT
 from llmcloud.api.external import (
     EGRESS_KEY_FILE,
     EGRESS_PORT,
@@ -10,8 +10,8 @@ from llmcloud.api.external import (
     External,
 )
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
-from llmcloud.plan.manifests.engine import SETTLE_SECONDS
 from llmcloud.plan.manifests.pod import Container, child_labels, pod_template
+from llmcloud.plan.manifests.replica import SETTLE_SECONDS
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
 
 COMPONENT = "egress"
@@ -104,8 +104,9 @@ def _key_volume(external: External) -> tuple[Manifest, ...]:
     return ({"name": "key", "secret": secret},)
 
 
-def serving_policy(owner: Owner, defaults: PodDefaults) -> Manifest:
+def serving_policy(owner: Owner, defaults: PodDefaults, engine_port: int = ENGINE_PORT) -> Manifest:
     """Engines and egress pods are called by gateways only; their reports are anybody's."""
+    serving = sorted({engine_port, EGRESS_PORT})
     gateways = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": defaults.namespace}},
         "podSelector": {
@@ -125,7 +126,7 @@ def serving_policy(owner: Owner, defaults: PodDefaults) -> Manifest:
             "podSelector": {"matchLabels": {LABEL_OWNER_UID: owner.uid}},
             "policyTypes": ["Ingress"],
             "ingress": [
-                {"from": [gateways], "ports": [{"port": EGRESS_PORT}]},
+                {"from": [gateways], "ports": [{"port": port} for port in serving]},
                 {"ports": [{"port": REPORT_PORT}]},
             ],
         },

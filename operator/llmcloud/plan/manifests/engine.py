@@ -3,23 +3,26 @@
 from dataclasses import dataclass
 
 from llmcloud.api.common import Resources
-from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT, FetchTask
+from llmcloud.api.contract import MODELS_PATH, FetchTask, ModelKind
 from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.model import TaskName
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
+from llmcloud.plan.engines import Chosen
+from llmcloud.plan.manifests.engine_custom import custom_container
+from llmcloud.plan.manifests.engine_transformers import transformers_container
+from llmcloud.plan.manifests.engine_vllm import vllm_container
 from llmcloud.plan.manifests.pod import (
     Container,
     child_labels,
     pod_template,
     store_mounts,
 )
+from llmcloud.plan.manifests.replica import LOAD_SECONDS, SETTLE_SECONDS, model_path
+from llmcloud.plan.manifests.sidecar import sidecar_container
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
 from llmcloud.plan.stores import StoreAccess
 
 COMPONENT = "engine"
-LOAD_SECONDS = 900
-"""How long a replica may take to load its model before it is started anew."""
-SETTLE_SECONDS = 5
-"""How long a replica that goes still takes requests, until no gateway sends any."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class ModelSource:
     digest: str | None
     url: str
     training_job: str | None = None
+    task: TaskName | None = None
+    kind: ModelKind = "full"
 
 
 def engine_selector(owner: Owner) -> dict[str, str]:
@@ -44,6 +49,7 @@ def engine_deployment(
     model: ModelSource,
     served_name: str,
     replicas: int,
+    engine: Chosen,
     defaults: PodDefaults,
 ) -> Manifest:
     """`<owner>-engine`. The model's folder bears the served name, which is how the engine knows
@@ -53,14 +59,18 @@ def engine_deployment(
         defaults,
         spec.pod,
         child_labels(owner, COMPONENT),
-        (_engine(spec, served_name, defaults),),
+        (_engine(spec, served_name, engine, defaults),),
         resources=spec.resources,
         stores=(model.store,),
-        init_containers=(_fetch(spec, model, served_name, defaults),),
+        init_containers=(
+            _fetch(spec, model, served_name, defaults),
+            *((sidecar_container(served_name, defaults),) if engine.program == "vllm" else ()),
+        ),
         volumes=(
             {"name": "models", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
             {"name": "shm", "emptyDir": shm},
         ),
+        scheduling=engine.scheduling,
         grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,
         restart="Always",
     )
@@ -101,40 +111,20 @@ def _fetch(
             store=model.store.location,
             path=model.path,
             digest=model.digest,
-            destination=f"{MODELS_PATH}/{served_name}",
+            destination=model_path(served_name),
         ),
         mounts=({"name": "models", "mountPath": MODELS_PATH}, *store_mounts((model.store,))),
     )
 
 
-def _engine(spec: LLMDeploymentSpec, served_name: str, defaults: PodDefaults) -> Container:
-    drain = str(spec.scaling.drain_seconds)
-    return Container(
-        name="engine",
-        image=defaults.runtime_image,
-        args=("llmcloud_runtime.engine", "--model-name", served_name, "--drain-seconds", drain),
-        resources=spec.resources,
-        mounts=(
-            {"name": "models", "mountPath": MODELS_PATH, "readOnly": True},
-            {"name": "shm", "mountPath": "/dev/shm"},
-        ),
-        extra={
-            "ports": [
-                {"name": "http", "containerPort": ENGINE_PORT},
-                {"name": "report", "containerPort": REPORT_PORT},
-            ],
-            "lifecycle": {"preStop": {"sleep": {"seconds": SETTLE_SECONDS}}},
-            "startupProbe": _probe("/ready", period=2, failures=LOAD_SECONDS // 2),
-            "readinessProbe": _probe("/ready", period=2, failures=2),
-            "livenessProbe": _probe("/healthz", period=10, failures=6),
-        },
-    )
-
-
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": REPORT_PORT},
-        "periodSeconds": period,
-        "timeoutSeconds": 3,
-        "failureThreshold": failures,
-    }
+def _engine(
+    spec: LLMDeploymentSpec, served_name: str, engine: Chosen, defaults: PodDefaults
+) -> Container:
+    devices = engine.scheduling.devices
+    match engine.program:
+        case "vllm":
+            return vllm_container(spec, served_name, devices, defaults)
+        case "transformers":
+            return transformers_container(spec, served_name, devices, defaults)
+        case "custom":
+            return custom_container(spec, served_name, devices)

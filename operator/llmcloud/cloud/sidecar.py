@@ -1,0 +1,134 @@
+"""The container beside an engine that cannot say itself when it serves, as vLLM's.
+
+It reports as an engine of ours does: /ready is 200 from the moment when one real answer of the
+model came back over HTTP until the engine is gone, /start tells how long that took. An engine that
+was started anew must answer again.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import FrameType
+from typing import Any, Final
+
+from llmcloud.api.contract import ENV_TASK, REPORT_PORT, EngineStart, SidecarTask
+from llmcloud.cloud.loopback import ENGINE_URL, Late, answers, ask
+
+PROBE_SECONDS: Final = 120.0
+"""The first generation on a cold accelerator compiles kernels."""
+HEALTH_SECONDS: Final = 2.0
+WATCH_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Sidecar:
+    """What is known of the engine. `look` is called by one thread, the report by others."""
+
+    def __init__(self, task: SidecarTask, engine_url: str = ENGINE_URL) -> None:
+        self._model = task.model
+        self._url = engine_url
+        self._began = time.monotonic()
+        self._loaded: float | None = None
+        self._answered: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._answered is not None
+
+    @property
+    def start(self) -> EngineStart:
+        """Meaningful once it is ready."""
+        loaded = self._loaded or self._began
+        warm_up = (self._answered or loaded) - loaded
+        return EngineStart(load_seconds=loaded - self._began, warm_up_seconds=warm_up)
+
+    def look(self) -> None:
+        """One look at the engine."""
+        if not self._healthy():
+            self._start_over()
+            return
+        if self._loaded is None:
+            self._loaded = time.monotonic()
+        if self._answered is None and answers(self._url, self._model, PROBE_SECONDS):
+            self._answered = time.monotonic()
+            log.info("The engine answers after %.1f s", self._answered - self._began)
+
+    def _healthy(self) -> bool:
+        """An engine that is late is busy; one that refuses connections is not there."""
+        try:
+            return ask(f"{self._url}/health", HEALTH_SECONDS)[0] == HTTPStatus.OK
+        except Late:
+            return self.ready
+        except OSError:
+            return False
+
+    def _start_over(self) -> None:
+        if self._loaded is not None:
+            log.warning("The engine is gone: it has to answer again")
+            self._began, self._loaded, self._answered = time.monotonic(), None, None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 2
+
+    def __init__(self, sidecar: Sidecar, *connection: Any) -> None:
+        self._sidecar = sidecar
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        ready = self._sidecar.ready
+        match self.path:
+            case "/ready":
+                self._answer(ready, "ready\n" if ready else "the engine has not answered yet\n")
+            case "/start":
+                self._answer(ready, self._sidecar.start.model_dump_json(by_alias=True))
+            case "/healthz":
+                self._answer(True, "ok\n")
+            case "/metrics":
+                name = "llmcloud_engine_ready"
+                self._answer(True, f"# TYPE {name} gauge\n{name} {int(ready)}\n")
+            case _:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _answer(self, good: bool, text: str) -> None:
+        body = text.encode()
+        self.send_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Probes are not worth a line of log."""
+
+
+def serve_report(sidecar: Sidecar, port: int) -> ThreadingHTTPServer:
+    """Answers in threads until it is shut down; port 0 takes a free one."""
+    server = ThreadingHTTPServer(("", port), partial(_Handler, sidecar))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
+    return server
+
+
+def run_sidecar() -> int:
+    """`llmcloud sidecar`: watches until it is told to go."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    over = threading.Event()
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        over.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    sidecar = Sidecar(SidecarTask.model_validate_json(os.environ[ENV_TASK]))
+    server = serve_report(sidecar, REPORT_PORT)
+    while not over.wait(WATCH_SECONDS):
+        sidecar.look()
+    server.shutdown()
+    return 0

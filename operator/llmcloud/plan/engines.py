@@ -1,0 +1,84 @@
+"""Which engine runs a deployment's model, and on which nodes."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from llmcloud.api.contract import ModelKind
+from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.model import TaskName
+from llmcloud.api.names import Reason
+from llmcloud.plan.accelerators import Catalogue, NodeLabels
+from llmcloud.plan.placement import ANYWHERE, Scheduling, schedule
+from llmcloud.plan.stores import Missing
+
+Program = Literal["vllm", "transformers", "custom"]
+GENERATING: Final[tuple[TaskName | None, ...]] = ("causal-lm", None)
+"""Tasks whose models vLLM runs if nobody says otherwise; None: a model from a store."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The engine, and where its pods run."""
+
+    program: Program
+    scheduling: Scheduling
+
+
+def choose_engine(
+    spec: LLMDeploymentSpec,
+    task: TaskName | None,
+    kind: ModelKind,
+    catalogue: Catalogue,
+    nodes: NodeLabels | None,
+) -> Chosen | Missing:
+    """The engine that `spec` names, or the one that fits the accelerator and the model's task."""
+    program = _program(spec, task)
+    refusal = _unsuitable(spec, program, task, kind)
+    if refusal is not None:
+        return refusal
+    scheduling = schedule(spec.resources, ANYWHERE, catalogue, nodes)
+    return scheduling if isinstance(scheduling, Missing) else Chosen(program, scheduling)
+
+
+def _program(spec: LLMDeploymentSpec, task: TaskName | None) -> Program:
+    if spec.engine.name != "auto":
+        return spec.engine.name
+    accelerated = spec.resources.accelerator is not None
+    return "vllm" if accelerated and task in GENERATING else "transformers"
+
+
+def _unsuitable(
+    spec: LLMDeploymentSpec, program: Program, task: TaskName | None, kind: ModelKind
+) -> Missing | None:
+    if kind != "full" and program != "custom":
+        what = "an adapter" if kind == "adapter" else "a report without a model"
+        return _refused(
+            Reason.MODEL_UNSUITABLE,
+            f"What the LLMTrainingJob of spec.model made is {what}: name the job of a full "
+            "model, or train with lora.merge.",
+        )
+    if task == "seq2seq" and program != "custom":
+        return _refused(
+            Reason.MODEL_UNSUITABLE,
+            "The model was trained for seq2seq, which neither vllm nor transformers serve: bring "
+            "an image by spec.engine custom.",
+        )
+    if program == "custom" and spec.engine.image is None:
+        return _refused(Reason.SPEC_INVALID, "spec.engine custom needs an image: set it.")
+    if program == "vllm" and spec.resources.accelerator is None:
+        return _refused(
+            Reason.SPEC_INVALID,
+            "spec.engine vllm needs accelerators: set spec.resources.accelerator, or choose "
+            "engine transformers.",
+        )
+    if program == "transformers" and (spec.resources.count or 1) > 1:
+        return _refused(
+            Reason.SPEC_INVALID,
+            "Engine transformers uses one accelerator: set spec.resources.count to 1, or choose "
+            "engine vllm.",
+        )
+    return None
+
+
+def _refused(reason: Reason, message: str) -> Missing:
+    return Missing(reason, message, stalled=True)
