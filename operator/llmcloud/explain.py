@@ -4,6 +4,7 @@ References are looked up in the same file and taken as ready; what is missing th
 Nodes in the file (`kubectl get nodes -o yaml`) are the cluster's.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any, Final, TextIO
 import yaml
 
 from llmcloud.api.dataset import LLMDatasetSpec
-from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.deployment import LLMDeploymentSpec, ServedModel
+from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import API_VERSION, Condition, Kind
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
+from llmcloud.plan.adapters import AdapterView
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld
@@ -115,9 +118,7 @@ def _as_ready(owner: Owner) -> Owner:
     return owner_from({**owner.raw, "status": status})
 
 
-def _served_job(owner: Owner, others: list[Owner]) -> Owner | None:
-    spec = parse(LLMDeploymentSpec, owner.spec)
-    which = spec.model.training_job if isinstance(spec, LLMDeploymentSpec) and spec.model else None
+def _served_job(owner: Owner, which: TrainingJobModel | None, others: list[Owner]) -> Owner | None:
     jobs = [
         _as_ready(other)
         for other in others
@@ -126,6 +127,26 @@ def _served_job(owner: Owner, others: list[Owner]) -> Owner | None:
     if which is not None and which.selector is not None:
         return newest_passing(jobs, which.selector)
     return next((job for job in jobs if which and job.name == which.name), None)
+
+
+def _deployment_world(
+    owner: Owner,
+    others: list[Owner],
+    nodes: NodeLabels,
+    find: Callable[[Kind, str], Owner | None],
+) -> DeploymentWorld:
+    spec = parse(LLMDeploymentSpec, owner.spec)
+    if isinstance(spec, str):
+        return DeploymentWorld(owner, None, None, None, (), NOW)
+
+    def source(model: ServedModel | None) -> tuple[Owner | None, Owner | None]:
+        job = _served_job(owner, model.training_job if model else None, others)
+        store = model.store.name if model and model.store else ""
+        return job, find(Kind.OBJECT_STORE, job.spec["output"]["store"]["name"] if job else store)
+
+    adapters = tuple(AdapterView(one.name, *source(one.model)) for one in spec.adapters)
+    job, store = source(spec.model)
+    return DeploymentWorld(owner, job, store, None, (), NOW, nodes=nodes, adapters=adapters)
 
 
 def plan_of(
@@ -168,11 +189,6 @@ def plan_of(
             )
             return plan_training(world, defaults)
         case Kind.DEPLOYMENT:
-            model = owner.spec.get("model") or {}
-            job = _served_job(owner, others)
-            source = job.spec["output"]["store"] if job else model.get("store") or {}
-            store = find(Kind.OBJECT_STORE, source.get("name", ""))
-            served = DeploymentWorld(owner, job, store, None, (), NOW, nodes=nodes)
-            return plan_deployment(served, defaults)
+            return plan_deployment(_deployment_world(owner, others, nodes, find), defaults)
         case Kind.ACCESS_KEY:
             return plan_access_key(KeyWorld(owner, NOW), defaults)

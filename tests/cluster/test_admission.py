@@ -34,6 +34,9 @@ EXTERNAL = {
     "apiKeySecretRef": {"name": "keys", "key": "openai"},
 }
 
+MODEL = {"store": {"name": "work", "path": "model/"}}
+CUSTOM = {"name": "custom", "image": "registry/a:1"}
+
 REFUSED: list[tuple[str, str, Any, str]] = [
     ("store", "provider", "ftp", "spec.provider"),
     ("store", "provider", None, "spec.provider"),
@@ -147,6 +150,9 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ),
     ("deployment", "engine", {"name": "custom", "image": "a b"}, "spec.engine.image"),
     ("deployment", "resources", {"count": 2}, "set accelerator, or remove count"),
+    ("deployment", "adapters", [{"name": "a", "model": {}}], "set exactly one of store"),
+    ("deployment", "adapters", [{"name": "A", "model": MODEL}], "spec.adapters[0].name"),
+    ("deployment", "adapters", [{"name": "a", "model": MODEL}] * 2, "spec.adapters[1]"),
     *(
         (
             "deployment", "engine", {"name": "vllm", "args": [argument]},
@@ -243,6 +249,13 @@ def test_a_container_has_the_name_of_a_container(kube: Kube) -> None:
         kube.apply(store("admission", name="invalid", **container, bucket="team--a"))
 
 
+def test_an_own_image_has_no_adapters(kube: Kube) -> None:
+    kube.namespace("admission")
+    adapters = [{"name": "a", "model": MODEL}]
+    with pytest.raises(HTTPError, match="adapters are for models that vllm or transformers"):
+        kube.apply(deployment("admission", name="own", engine=CUSTOM, adapters=adapters))
+
+
 IMMUTABLE: list[tuple[str, str, Any]] = [
     ("store", "bucket", "other-bucket"),
     ("store", "prefix", "set-later/"),
@@ -285,10 +298,11 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("training", "checkpoint", {"everySteps": 7}),
     ("deployment", "scaling", {"mode": "External"}),
     ("deployment", "fallback", {"external": EXTERNAL, "when": ["failure"]}),
-    ("deployment", "model", {"store": {"name": "work", "path": "model/"}}),
+    ("deployment", "model", MODEL),
     ("deployment", "prompts", [{"name": "s", "user": "Say: {input}"}]),
-    ("deployment", "engine", {"name": "custom", "image": "registry/a:1", "command": ["serve"]}),
+    ("deployment", "engine", {**CUSTOM, "command": ["serve"]}),
     ("deployment", "resources", {"accelerator": "nvidia-h100", "count": 8}),
+    ("deployment", "adapters", [{"name": "a", "model": MODEL}]),
     ("key", "disabled", True),
     ("key", "expiresAt", "2027-01-01T00:00:00Z"),
     ("key", "deployments", {"names": ["wiki"]}),

@@ -47,14 +47,18 @@ class Runtime:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(
-        self, log: Path, module: str, environment: dict[str, str]
+        self,
+        log: Path,
+        module: str,
+        environment: dict[str, str],
+        arguments: Sequence[str] = (),
     ) -> "subprocess.Popen[bytes]":
         """Run a module inside."""
         fixed = {"PATH": "/opt/venv/bin:/usr/bin:/bin", "HOME": "/tmp", "OMP_NUM_THREADS": "1",
                  "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
         with log.open("ab") as output:
             return subprocess.Popen(
-                ["/usr/sbin/chroot", str(self.root), PYTHON, "-m", module],
+                ["/usr/sbin/chroot", str(self.root), PYTHON, "-m", module, *arguments],
                 env=fixed | self.environment | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -85,7 +85,8 @@ def main() -> int:
     folder = Path(options.models_path) / options.model_name
     task, name, created = task_of(folder), options.model_name, int(time.time())
     if task is None:
-        app = build_app(LoadedModel(name, folder, created))
+        loaded = LoadedModel(name, folder, created)
+        app = build_app(loaded, with_adapters=options.adapters)
     else:
         app = build_pooling_app(PooledModel(name, folder, created, task))
     readiness.load_seconds = time.monotonic() - readiness.began
@@ -121,6 +122,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--report-port", type=int, default=REPORT_PORT)
     parser.add_argument(
         "--drain-seconds", type=int, default=300, help="how long SIGTERM waits for requests"
+    )
+    parser.add_argument(
+        "--adapters", action="store_true", help="LoRA adapters may be loaded (vLLM's paths)"
     )
     return parser.parse_args(arguments)
 

@@ -7,8 +7,10 @@ its continuous batching gives all requests the sampling of the first.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+import copy
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from transformers.cli.serving.completion import CompletionHandler
 from transformers.cli.serving.model_manager import ModelManager
 from transformers.cli.serving.utils import BaseGenerateManager, GenerateManager, GenerationState
 
+from llmcloud_runtime.adapters import Adapters
 from llmcloud_runtime.answers import UnknownModel, answer_errors, request_id
 from llmcloud_runtime.requests import (
     COMPLETION_TOKENS,
@@ -58,11 +61,29 @@ class LoadedModel:
 
 
 class _BoundedGeneration(GenerateManager):
-    """Sequential generation that ends where the context ends."""
+    """Sequential generation that ends where the context ends, with one adapter or none."""
 
     def __init__(self, context_tokens: int) -> None:
         super().__init__()
         self._context_tokens = context_tokens
+        self._select: Callable[[], None] | None = None
+
+    def having(self, select: Callable[[], None]) -> "_BoundedGeneration":
+        """One that calls `select` before each generation, in the same thread as this one's."""
+        other = copy.copy(self)
+        other._select = select
+        return other
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        return super().submit(self._selected, fn, *args, **named)
+
+    def async_submit(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        return super().async_submit(self._selected, fn, *args, **named)
+
+    def _selected(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        if self._select is not None:
+            self._select()
+        return fn(*args, **named)
 
     def _bound(self, inputs: dict[str, Any], config: GenerationConfig) -> None:
         prompt_tokens = inputs["input_ids"].shape[-1]
@@ -125,25 +146,29 @@ def _stops(config: GenerationConfig) -> list[str]:
 class _OneGeneration(GenerationState):
     """All endpoints share one generation thread."""
 
-    def __init__(self, context_tokens: int) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         super().__init__()
-        self._manager = _BoundedGeneration(context_tokens)
+        self._manager = _BoundedGeneration(loaded.context_tokens)
+        self.adapters = Adapters(loaded.model, loaded.name, self._manager.async_submit)
 
     def get_manager(self, model_id: str, use_cb: bool = False) -> BaseGenerateManager:
-        return self._manager
+        adapter = self.adapters.find(model_id)
+        weights = adapter.weights if adapter else None
+        return self._manager.having(partial(self.adapters.select, weights))
 
 
 class _OneModel:
     """Mixed into a handler: the loaded model under its served name, OpenAI's defaults."""
 
     model_manager: LoadedModel
+    generation_state: _OneGeneration
     default_tokens: int | None
 
     def _resolve_model(self, body: dict[str, Any]) -> tuple[str, Any, Any]:
-        loaded = self.model_manager
-        if body.get("model") != loaded.name:
-            raise UnknownModel(f"This engine serves the model {loaded.name} only.")
-        return loaded.name, loaded.model, loaded.tokenizer
+        loaded, name = self.model_manager, str(body.get("model"))
+        if name != loaded.name and self.generation_state.adapters.find(name) is None:
+            raise UnknownModel(f"This engine serves the model {loaded.name} only, not {name}.")
+        return name, loaded.model, loaded.tokenizer
 
     def _build_generation_config(
         self, body: dict[str, Any], base: Any, use_cb: bool = False
@@ -178,9 +203,10 @@ async def _closed_by_done(chunks: AsyncGenerator[str, None]) -> AsyncGenerator[s
     yield "data: [DONE]\n\n"
 
 
-def build_app(loaded: LoadedModel) -> FastAPI:
-    """GET /v1/models, /health; POST /v1/chat/completions, /v1/completions. Nothing else."""
-    generation = _OneGeneration(loaded.context_tokens)
+def build_app(loaded: LoadedModel, *, with_adapters: bool = False) -> FastAPI:
+    """GET /v1/models, /health; POST /v1/chat/completions, /v1/completions. Nothing else, but
+    vLLM's paths for adapters if it is to have them: gateways forward neither."""
+    generation = _OneGeneration(loaded)
     chat = _Chat(loaded, generation)
     completion = _Completion(loaded, generation)
     app = FastAPI(openapi_url=None)
@@ -191,6 +217,9 @@ def build_app(loaded: LoadedModel) -> FastAPI:
         "owned_by": "llmcloud",
         "max_model_len": loaded.context_tokens,
     }
+    if with_adapters:
+        app.post("/v1/load_lora_adapter")(generation.adapters.load)
+        app.post("/v1/unload_lora_adapter")(generation.adapters.unload)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -198,7 +227,7 @@ def build_app(loaded: LoadedModel) -> FastAPI:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [card]}
+        return {"object": "list", "data": [card, *generation.adapters.cards(loaded.created)]}
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(request: Request, body: dict[str, Any]) -> Response:

@@ -178,10 +178,12 @@ class FetchTask(ApiModel):
 
 class SidecarTask(ApiModel):
     """Tell of the engine in the same pod, on `REPORT_PORT` as an engine of ours does: /ready once
-    it has answered a request for `model`."""
+    it has answered a request for `model`. With `adapters`, keep the engine's adapters as the
+    pod's annotation has them."""
 
     kind: Literal["sidecar"] = "sidecar"
     model: str
+    adapters: bool = False
 
 
 Task = Annotated[

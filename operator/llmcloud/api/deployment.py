@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from llmcloud.api.adapter import AdapterName
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
     LIST_MAP_BY_NAME,
@@ -35,6 +36,15 @@ class ServedModel(ApiModel):
     )
 
     model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("store", "trainingJob")))
+
+
+class Adapter(ApiModel):
+    """A low-rank adapter of the model, served as a model of its own."""
+
+    name: AdapterName = Field(description="Served as SERVED_MODEL_NAME:name.")
+    model: ServedModel = Field(
+        description="The adapter: its folder in a store, or what an LLMTrainingJob made of it."
+    )
 
 
 class Target(ApiModel):
@@ -98,7 +108,7 @@ class LLMDeploymentSpec(ApiModel):
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
             "model", "external", "engine", "resources", "pod", "replicas", "scaling", "hold",
-            "prompts", "access", "fallback",
+            "adapters", "prompts", "access", "fallback",
         }
     )  # fmt: skip
 
@@ -122,6 +132,13 @@ class LLMDeploymentSpec(ApiModel):
         default=Scaling(), description="How the number of replicas follows the load."
     )
     hold: Hold = Field(default=Hold(), description="Requests that wait for a replica.")
+    adapters: list[Adapter] = Field(
+        default=[],
+        description="LoRA adapters served beside the model. They come and go without a restart "
+        "of the replicas, but for the first, the last, and one of a store that is new to them.",
+        max_length=32,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
     prompts: list[Prompt] = Field(
         default=[],
         description="Prompts served as models of their own.",
@@ -140,6 +157,11 @@ class LLMDeploymentSpec(ApiModel):
                 "!(has(self.external) && has(self.fallback))",
                 "fallback is for deployments with replicas: remove it, or set model instead of "
                 "external",
+            ),
+            (
+                "size(self.adapters) == 0 || (has(self.model) && self.engine.name != 'custom')",
+                "adapters are for models that vllm or transformers serve: remove them, or choose "
+                "another engine",
             ),
             (
                 "self.engine.name != 'vllm' || has(self.resources.accelerator)",
@@ -171,6 +193,15 @@ class DeployedModel(ApiModel):
         default=None, description="The ObjectStore that it is fetched from.", max_length=63
     )
     path: str | None = Field(default=None, description="Its folder there.", max_length=1024)
+
+
+class AdapterStatus(ApiModel):
+    """One adapter of the specification."""
+
+    name: str = Field(description="As in the specification.", max_length=63)
+    ready: bool = Field(description="Every replica that answers serves it.")
+    message: str | None = Field(default=None, description="Why it is not served.", max_length=1024)
+    model: DeployedModel | None = Field(default=None, description="The adapter, pinned.")
 
 
 class ColdStart(ApiModel):
@@ -215,6 +246,12 @@ class LLMDeploymentStatus(Status):
     desired_replicas: int = Field(default=0, description="Replicas wanted.", ge=0)
     selector: str = Field(default="", description="Label selector of the replicas.", max_length=512)
     model: DeployedModel | None = Field(default=None, description="The model that is served.")
+    adapters: list[AdapterStatus] = Field(
+        default=[],
+        description="The adapters, and whether they are served.",
+        max_length=32,
+        json_schema_extra=LIST_MAP_BY_NAME,
+    )
     scaling: ScalingStatus | None = Field(
         default=None, description="Why there are as many replicas as there are."
     )

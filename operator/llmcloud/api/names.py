@@ -22,6 +22,7 @@ LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
+ANNOTATION_ADAPTERS: Final = f"{GROUP}/adapters"
 ANNOTATION_INTENT: Final = f"{GROUP}/intent-hash"
 ANNOTATION_RECIPE: Final = f"{GROUP}/recipe"
 ANNOTATION_REFRESH: Final = f"{GROUP}/refresh"

@@ -1,8 +1,9 @@
-"""The container beside an engine that cannot say itself when it serves, as vLLM's.
+"""The container beside an engine that cannot say itself when it serves, or has adapters.
 
 It reports as an engine of ours does: /ready is 200 from the moment when one real answer of the
 model came back over HTTP until the engine is gone, /start tells how long that took. An engine that
-was started anew must answer again.
+was started anew must answer, and load its adapters, again. A new replica is ready when it has all
+of them, or has tried often enough.
 """
 
 import logging
@@ -14,10 +15,19 @@ import time
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from llmcloud.api.contract import ENV_TASK, REPORT_PORT, EngineStart, SidecarTask
+from llmcloud.api.adapter import ADAPTERS_FILE, ADAPTERS_FOLDER, AdapterReport
+from llmcloud.api.contract import (
+    ENV_TASK,
+    MODELS_PATH,
+    REPORT_PORT,
+    EngineStart,
+    SidecarTask,
+)
+from llmcloud.cloud.adapters import EngineAdapters
 from llmcloud.cloud.loopback import ENGINE_URL, Late, answers, ask
 
 PROBE_SECONDS: Final = 120.0
@@ -31,16 +41,31 @@ log = logging.getLogger(__name__)
 class Sidecar:
     """What is known of the engine. `look` is called by one thread, the report by others."""
 
-    def __init__(self, task: SidecarTask, engine_url: str = ENGINE_URL) -> None:
+    def __init__(
+        self,
+        task: SidecarTask,
+        engine_url: str = ENGINE_URL,
+        told: Path = Path(ADAPTERS_FOLDER) / ADAPTERS_FILE,
+        folder: Path = Path(MODELS_PATH) / ".adapters",
+    ) -> None:
         self._model = task.model
         self._url = engine_url
+        self._adapters: EngineAdapters | None = None
+        if task.adapters:
+            self._adapters = EngineAdapters(task.model, engine_url, told, folder)
+        self._settled = self._adapters is None
         self._began = time.monotonic()
         self._loaded: float | None = None
         self._answered: float | None = None
 
     @property
     def ready(self) -> bool:
-        return self._answered is not None
+        return self._answered is not None and self._settled
+
+    @property
+    def adapters(self) -> AdapterReport:
+        """What the engine serves of them."""
+        return self._adapters.report if self._adapters else AdapterReport()
 
     @property
     def start(self) -> EngineStart:
@@ -59,6 +84,11 @@ class Sidecar:
         if self._answered is None and answers(self._url, self._model, PROBE_SECONDS):
             self._answered = time.monotonic()
             log.info("The engine answers after %.1f s", self._answered - self._began)
+        if self._answered is not None and self._adapters is not None:
+            try:
+                self._settled = self._adapters.look() or self._settled
+            except OSError as error:
+                log.warning("The engine does not tell of its adapters: %s", error)
 
     def _healthy(self) -> bool:
         """An engine that is late is busy; one that refuses connections is not there."""
@@ -73,6 +103,7 @@ class Sidecar:
         if self._loaded is not None:
             log.warning("The engine is gone: it has to answer again")
             self._began, self._loaded, self._answered = time.monotonic(), None, None
+            self._settled = self._adapters is None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(ready, "ready\n" if ready else "the engine has not answered yet\n")
             case "/start":
                 self._answer(ready, self._sidecar.start.model_dump_json(by_alias=True))
+            case "/adapters":
+                self._answer(True, self._sidecar.adapters.model_dump_json(by_alias=True))
             case "/healthz":
                 self._answer(True, "ok\n")
             case "/metrics":

@@ -20,6 +20,7 @@ from llmcloud.api.names import (
     Kind,
 )
 from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.cluster.adapters import adapter_views
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.execute import Intents
 from llmcloud.cluster.keybook import KeyBook
@@ -262,7 +263,8 @@ class Observer:
         holder = holders(await self.deployments()).get(served_name(owner, spec))
         taken = holder is not None and holder.uid != owner.uid and not owner.deleting
         rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
-        job, store = await self._model_references(owner, spec, rival)
+        adapters, named = await adapter_views(owner, spec, self._served_job, self.owner)
+        job, store = await self._model_references(owner, spec, [*rival, *named])
         at = (owner.namespace, owner.name)
         raw, egress, budget, policy = await asyncio.gather(
             self._child("apps/v1", "Deployment", *at, ENGINE),
@@ -292,6 +294,8 @@ class Observer:
             engine_view(egress) if egress else None,
             tuple(pod for pod in pods if pod.component == EGRESS),
             await self._placed_nodes(spec),
+            adapters,
+            await self._reports.adapters(engines) if adapters else {},
         ), intents
 
     async def _child(
@@ -342,11 +346,11 @@ class Observer:
         )
 
     async def _model_references(
-        self, owner: Owner, spec: LLMDeploymentSpec, rival: list[Reference]
+        self, owner: Owner, spec: LLMDeploymentSpec, others: list[Reference]
     ) -> tuple[Owner | None, Owner | None]:
-        """The training job and the store; `rival` has the served name and is noted as well."""
+        """The training job and the store; `others` are noted as well."""
         key = (owner.kind, owner.namespace, owner.name)
-        references = rival[:]
+        references = others[:]
         job = None
         store_name = spec.model.store.name if spec.model and spec.model.store else ""
         if spec.model is not None and spec.model.training_job is not None:

@@ -1,11 +1,13 @@
 """What pods tell while they run: pulled from the pods this operator owns, bounded and lossy."""
 
+import asyncio
 import time
 from typing import Final, TypeVar
 
 import aiohttp
 from pydantic import ValidationError
 
+from llmcloud.api.adapter import AdapterReport
 from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import REPORT_PORT, EngineStart, Progress
 from llmcloud.plan.children import PodView
@@ -69,3 +71,11 @@ class Reports:
     async def engine_start(self, pod: PodView) -> EngineStart | None:
         """How the start of a ready replica went, if its engine tells."""
         return await pull(self._session, f"http://{pod.ip}:{REPORT_PORT}/start", EngineStart)
+
+    async def adapters(self, pods: tuple[PodView, ...]) -> dict[str, AdapterReport]:
+        """What the sidecars of ready replicas tell of adapters, by name of pod."""
+        serving = [pod for pod in pods if pod.ready and pod.ip and not pod.deleting]
+        urls = [f"http://{pod.ip}:{REPORT_PORT}/adapters" for pod in serving]
+        told = await asyncio.gather(*(pull(self._session, url, AdapterReport) for url in urls))
+        found = zip(serving, told, strict=True)
+        return {pod.name: report for pod, report in found if report is not None}

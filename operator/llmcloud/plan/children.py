@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from llmcloud.api.contract import ENGINE_PORT, Outcome
 from llmcloud.api.names import (
+    ANNOTATION_ADAPTERS,
     ANNOTATION_RECIPE,
     GROUP,
     LABEL_ATTEMPT,
@@ -84,6 +85,8 @@ class PodView:
     restarts: int = 0
     deletion_cost: str = ""
     """As annotated."""
+    adapters: str = ""
+    """As annotated: what its sidecar has been told."""
     component: str = ""
     port: int = ENGINE_PORT
     """Where it serves, if it does."""
@@ -251,6 +254,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         started=_moment(running.get("startedAt")),
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
+        adapters=(meta.get("annotations") or {}).get(ANNOTATION_ADAPTERS, ""),
         component=labels.get(LABEL_COMPONENT, ""),
         port=_serving_port(raw),
         deletion_cost=annotations.get(ANNOTATION_DELETION_COST, ""),

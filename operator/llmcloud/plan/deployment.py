@@ -6,6 +6,13 @@ from llmcloud.api.contract import ENGINE_PORT
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import Condition, Reason
+from llmcloud.plan.adapters import (
+    LOOK_AGAIN_SECONDS,
+    adapter_status,
+    resolve_adapters,
+    tell_pods,
+    unsettled,
+)
 from llmcloud.plan.autoscaling import desired_replicas, scaling_status
 from llmcloud.plan.conditions import Judgement
 from llmcloud.plan.deployment_world import (
@@ -32,7 +39,7 @@ from llmcloud.scaling.observation import Decision
 
 NODES_SECONDS = 60.0
 """A node with the accelerator may have come by then."""
-_KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "scaling")
+_KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "adapters", "scaling")
 
 
 def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
@@ -55,12 +62,20 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     current = world.engine.replicas if world.engine else spec.scaling.min_replicas
     decision = desired_replicas(spec, current, world.scaling.decision)
     name = served_name(owner, spec)
-    child = engine_deployment(owner, spec, model, name, decision.replicas, engine, defaults)
+    adapters = resolve_adapters(owner, spec, world.adapters, serving=world.engine is not None)
+    child = engine_deployment(
+        owner, spec, model, name, decision.replicas, engine, adapters.stores, defaults
+    )
     members = _members(world, spec, model, decision, defaults)
+    if spec.adapters:
+        members["adapters"] = adapter_status(spec, adapters, world.pods, world.adapter_reports)
     judgement = _judge(world, name, decision, members)
     costs: tuple[Manifest, ...] = ()
     if decision.replicas < current:
         costs = deletion_costs(owner, world.pods, world.scaling.loads, decision.replicas)
+    if spec.adapters:
+        costs = tell_pods(owner, world.pods, costs, adapters)
+    on_the_way = unsettled(members.get("adapters", ()), world.pods)
     extra, stale = fallback_children(world, spec, defaults)
     return Plan(
         applies=(
@@ -69,6 +84,7 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
         ),
         deletes=stale,
         status=deployment_status(world, judgement, members),
+        requeue_seconds=LOOK_AGAIN_SECONDS if on_the_way else None,
     )  # fmt: skip
 
 

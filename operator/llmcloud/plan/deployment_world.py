@@ -1,11 +1,14 @@
 """What is known of an LLMDeployment when it is planned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from llmcloud.api.adapter import AdapterReport
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.plan.accelerators import NodeLabels
+from llmcloud.plan.adapters import AdapterView
 from llmcloud.plan.autoscaling import ScalingView
 from llmcloud.plan.children import PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
@@ -42,6 +45,9 @@ class DeploymentWorld:
     egress_pods: tuple[PodView, ...] = ()
     nodes: NodeLabels | None = ()
     """The labels of the cluster's nodes, if they decide anything; None: they cannot be listed."""
+    adapters: tuple[AdapterView, ...] = ()
+    adapter_reports: Mapping[str, AdapterReport] = field(default_factory=dict)
+    """By the name of the pod."""
 
 
 def engine_view(raw: Manifest) -> EngineView:

@@ -63,6 +63,12 @@ def _unsuitable(
             "The model was trained for seq2seq, which neither vllm nor transformers serve: bring "
             "an image by spec.engine custom.",
         )
+    if spec.adapters and (program == "custom" or task not in GENERATING):
+        return _refused(
+            Reason.MODEL_UNSUITABLE if program != "custom" else Reason.SPEC_INVALID,
+            "spec.adapters are for models that write text, served by vllm or transformers: "
+            "remove them.",
+        )
     if program == "custom" and spec.engine.image is None:
         return _refused(Reason.SPEC_INVALID, "spec.engine custom needs an image: set it.")
     if program == "vllm" and spec.resources.accelerator is None:

@@ -96,6 +96,7 @@ def route_list(world: RoutesWorld) -> list[Route]:
                 else spec.scaling.target.in_flight,
                 hold_max_requests=spec.hold.max_requests,
                 hold_deadline_seconds=spec.hold.deadline_seconds,
+                adapters=_loaded(owner, spec),
                 prompts=spec.prompts,
                 fallback_endpoints=egress if spec.fallback else [],
                 fallback_when=spec.fallback.when if spec.fallback else [],
@@ -103,6 +104,13 @@ def route_list(world: RoutesWorld) -> list[Route]:
             )
         )
     return sorted(routes, key=lambda route: (route.namespace, route.name))
+
+
+def _loaded(owner: Owner, spec: LLMDeploymentSpec) -> list[str]:
+    """Adapters that every replica serves; one that is no longer asked for is none at once."""
+    status = owner.status.get("adapters") or []
+    ready = {one["name"] for one in status if one.get("ready")}
+    return [adapter.name for adapter in spec.adapters if adapter.name in ready]
 
 
 def _endpoints(pods: Iterable[PodView]) -> tuple[list[str], list[str]]:

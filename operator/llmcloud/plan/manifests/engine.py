@@ -18,7 +18,11 @@ from llmcloud.plan.manifests.pod import (
     store_mounts,
 )
 from llmcloud.plan.manifests.replica import LOAD_SECONDS, SETTLE_SECONDS, model_path
-from llmcloud.plan.manifests.sidecar import sidecar_container
+from llmcloud.plan.manifests.sidecar import (
+    ADAPTERS_VOLUME,
+    adapters_sidecar,
+    sidecar_container,
+)
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
 from llmcloud.plan.stores import StoreAccess
 
@@ -50,10 +54,11 @@ def engine_deployment(
     served_name: str,
     replicas: int,
     engine: Chosen,
+    adapters: tuple[StoreAccess, ...],
     defaults: PodDefaults,
 ) -> Manifest:
     """`<owner>-engine`. The model's folder bears the served name, which is how the engine knows
-    it; a new digest changes the template and so rolls the replicas."""
+    it; a new digest changes the template and so rolls the replicas. `adapters`: their stores."""
     shm = {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}
     template = pod_template(
         defaults,
@@ -61,14 +66,15 @@ def engine_deployment(
         child_labels(owner, COMPONENT),
         (_engine(spec, served_name, engine, defaults),),
         resources=spec.resources,
-        stores=(model.store,),
+        stores=(model.store, *adapters),
         init_containers=(
             _fetch(spec, model, served_name, defaults),
-            *((sidecar_container(served_name, defaults),) if engine.program == "vllm" else ()),
+            *_sidecar(spec, served_name, engine, adapters, defaults),
         ),
         volumes=(
             {"name": "models", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
             {"name": "shm", "emptyDir": shm},
+            *((ADAPTERS_VOLUME,) if spec.adapters else ()),
         ),
         scheduling=engine.scheduling,
         grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,
@@ -115,6 +121,18 @@ def _fetch(
         ),
         mounts=({"name": "models", "mountPath": MODELS_PATH}, *store_mounts((model.store,))),
     )
+
+
+def _sidecar(
+    spec: LLMDeploymentSpec,
+    served_name: str,
+    engine: Chosen,
+    adapters: tuple[StoreAccess, ...],
+    defaults: PodDefaults,
+) -> tuple[Container, ...]:
+    if spec.adapters:
+        return (adapters_sidecar(served_name, adapters, defaults),)
+    return (sidecar_container(served_name, defaults),) if engine.program == "vllm" else ()
 
 
 def _engine(

@@ -1,5 +1,7 @@
 """Our own engine on transformers: CPUs or one accelerator; it tells itself when it is ready."""
 
+from typing import Final
+
 from llmcloud.api.contract import REPORT_PORT
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.plan.manifests.pod import Container
@@ -7,6 +9,7 @@ from llmcloud.plan.manifests.replica import (
     LOAD_SECONDS,
     MOUNTS,
     before_stop,
+    beside_sidecar,
     probe,
     probes,
     report_ports,
@@ -14,26 +17,35 @@ from llmcloud.plan.manifests.replica import (
 )
 from llmcloud.plan.model import Manifest, PodDefaults
 
+PRIVATE_REPORT_PORT: Final = 9091
+"""The engine's own, where a sidecar reports on `REPORT_PORT`."""
+
 
 def transformers_container(
     spec: LLMDeploymentSpec, served_name: str, devices: Manifest, defaults: PodDefaults
 ) -> Container:
     """Ready after one generation, healthy while it loads or answers."""
     drain = str(spec.scaling.drain_seconds)
+    args = ("llmcloud_runtime.engine", "--model-name", served_name, "--drain-seconds", drain)
+    with_adapters = ("--adapters", "--report-port", str(PRIVATE_REPORT_PORT))
     return Container(
         name="engine",
         image=defaults.runtime_image,
-        args=("llmcloud_runtime.engine", "--model-name", served_name, "--drain-seconds", drain),
+        args=(*args, *(with_adapters if spec.adapters else ())),
         resources=spec.resources,
         mounts=MOUNTS,
         devices=devices,
         extra={
-            "ports": [*serving_ports(), *report_ports()],
+            "ports": [*serving_ports(), *(() if spec.adapters else report_ports())],
             "lifecycle": before_stop(),
-            **probes(
-                probe("/ready", REPORT_PORT, period=2, failures=LOAD_SECONDS // 2),
-                probe("/ready", REPORT_PORT, period=2, failures=2),
-                probe("/healthz", REPORT_PORT, period=10, failures=6),
-            ),
+            **(beside_sidecar() if spec.adapters else _probes()),
         },
+    )
+
+
+def _probes() -> Manifest:
+    return probes(
+        probe("/ready", REPORT_PORT, period=2, failures=LOAD_SECONDS // 2),
+        probe("/ready", REPORT_PORT, period=2, failures=2),
+        probe("/healthz", REPORT_PORT, period=10, failures=6),
     )

@@ -7,16 +7,14 @@ folder or not at all.
 
 from typing import Final
 
-from llmcloud.api.contract import ENGINE_PORT, REPORT_PORT, SCRATCH_PATH
+from llmcloud.api.contract import ENGINE_PORT, SCRATCH_PATH
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.plan.manifests.pod import Container
 from llmcloud.plan.manifests.replica import (
-    LOAD_SECONDS,
     MOUNTS,
     before_stop,
+    beside_sidecar,
     model_path,
-    probe,
-    probes,
     serving_ports,
 )
 from llmcloud.plan.model import Manifest, PodDefaults
@@ -28,6 +26,13 @@ ENVIRONMENT: Final = (
     ("HF_HUB_OFFLINE", "1"),
     ("VLLM_NO_USAGE_STATS", "1"),
 )
+LORA_ENVIRONMENT: Final = (("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1"),)
+LORA_OPTIONS: Final = {
+    "--max-loras": "4",  # in one batch
+    "--max-cpu-loras": "32",  # as many as a deployment may have
+    "--max-lora-rank": "64",
+}
+"""They do not depend on the adapters, which change while the engine runs."""
 
 
 def vllm_container(
@@ -40,20 +45,16 @@ def vllm_container(
     return Container(
         name="engine",
         image=defaults.vllm_image,
-        args=(*_arguments(spec, served_name), *spec.engine.args),
+        args=(*_arguments(spec, served_name), *_lora(spec), *spec.engine.args),
         resources=spec.resources,
         mounts=MOUNTS,
-        env=ENVIRONMENT,
+        env=(*ENVIRONMENT, *(LORA_ENVIRONMENT if spec.adapters else ())),
         devices=devices,
         extra={
             "command": ["vllm", "serve"],
             "ports": serving_ports(),
             "lifecycle": before_stop(),
-            **probes(
-                probe("/health", ENGINE_PORT, period=2, failures=LOAD_SECONDS // 2),
-                probe("/ready", REPORT_PORT, period=2, failures=2),
-                probe("/health", ENGINE_PORT, period=10, failures=6),
-            ),
+            **beside_sidecar(),
         },
     )
 
@@ -70,3 +71,9 @@ def _arguments(spec: LLMDeploymentSpec, served_name: str) -> tuple[str, ...]:
     }
     words = (str(word) for option in options.items() for word in option)
     return (model_path(served_name), *words)
+
+
+def _lora(spec: LLMDeploymentSpec) -> tuple[str, ...]:
+    if not spec.adapters:
+        return ()
+    return ("--enable-lora", *(word for option in LORA_OPTIONS.items() for word in option))

@@ -48,3 +48,13 @@ def probe(path: str, port: int, *, period: int, failures: int) -> Manifest:
 def probes(started: Manifest, ready: Manifest, alive: Manifest) -> Manifest:
     """The three of a container."""
     return {"startupProbe": started, "readinessProbe": ready, "livenessProbe": alive}
+
+
+def beside_sidecar() -> Manifest:
+    """The probes of an engine whose sidecar says when it serves. What restarts the engine asks the
+    engine itself: a sidecar that hangs must not cost a loaded model."""
+    return probes(
+        probe("/health", ENGINE_PORT, period=2, failures=LOAD_SECONDS // 2),
+        probe("/ready", REPORT_PORT, period=2, failures=2),
+        probe("/health", ENGINE_PORT, period=10, failures=6),
+    )
