@@ -15,6 +15,7 @@ from tests.support.deadlines import delete_and_time
 from tests.support.figures import figure
 from tests.support.install import apply_quickstart
 from tests.support.kube import Kube, Object, condition, status_of
+from tests.support.node_client import use_node_client
 from tests.support.objects import access_key
 from tests.support.waiting import wait_for
 
@@ -119,6 +120,16 @@ def test_the_openai_client_works_unchanged(kube: Kube, trained: Object, gateway:
     )
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert len(chunks) > 2
+
+
+def test_the_openai_client_for_node_works_unchanged(trained: Object, gateway: str) -> None:
+    seen = use_node_client(f"{gateway}/v1", "stdlib")
+    assert (seen["models"], seen["owner"]) == (["stdlib"], NS)
+    assert seen["chat"]
+    assert seen["completion"]
+    assert "".join(seen["streamed"])
+    assert seen["finished"] in ("length", "stop")
+    assert "does not exist" in seen["refused"]
 
 
 def _spend(kube: Kube, client: OpenAI) -> None:

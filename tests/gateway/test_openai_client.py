@@ -1,4 +1,4 @@
-"""OpenAI's own Python client, unchanged."""
+"""OpenAI's own clients for Python and Node, unchanged."""
 
 import asyncio
 
@@ -7,6 +7,7 @@ import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from tests.gateway.conftest import StartEngine, StartGateway, route
+from tests.support.node_client import use_node_client
 
 MESSAGES = [ChatCompletionUserMessageParam(role="user", content="hello")]
 
@@ -46,6 +47,25 @@ async def test_the_synchronous_client_works(
             return "".join(chunk.choices[0].delta.content or "" for chunk in stream)
 
     assert await asyncio.to_thread(use) == "one two three "
+
+
+async def test_the_client_for_node_works(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    gateway = await start_gateway(route(await start_engine()))
+    for path in ("/v1", "/ns/team-a/v1"):
+        url = f"http://127.0.0.1:{gateway.port}{path}"
+        seen = await asyncio.to_thread(use_node_client, url, "wiki")
+        assert "does not exist" in seen.pop("refused")
+        assert seen == {
+            "models": ["wiki"],
+            "owner": "team-a",
+            "chat": "one two three",
+            "tokens": 3,
+            "completion": "one two three",
+            "streamed": ["one ", "two ", "three ", ""],
+            "finished": "stop",
+        }
 
 
 async def test_the_client_understands_the_gateways_errors(

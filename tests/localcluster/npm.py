@@ -1,4 +1,4 @@
-"""Node programs that tests need, installed from committed package.json and package-lock.json.
+"""Node programs and modules that tests need, from committed package.json and package-lock.json.
 
 They lie in CACHE/npm/HASH, where HASH covers both files. The lock names digests and no hosts, so
 that the registry is the machine's own. No install script runs.
@@ -19,7 +19,12 @@ INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglev
 
 
 def ensure_npm_program(package: str, program: str) -> Path:
-    """The path of `program` of the package that tools/PACKAGE pins, installed first if need be.
+    """The path of `program` of the package that tools/PACKAGE pins, installed first if need be."""
+    return ensure_npm_modules(package) / ".bin" / program
+
+
+def ensure_npm_modules(package: str) -> Path:
+    """The node_modules folder with what tools/PACKAGE pins, installed first if need be.
 
     Concurrent callers wait for one installation. Raises LocalClusterError if it fails.
     """
@@ -27,13 +32,11 @@ def ensure_npm_program(package: str, program: str) -> Path:
     source = MODULES / package
     digest = hashlib.sha256(b"".join((source / name).read_bytes() for name in FILES))
     folder = cache_folder() / "npm" / digest.hexdigest()[:16]
-    path = folder / "node_modules" / ".bin" / program
-    if path.exists():
-        return path
-    with locked(cache_folder() / "locks" / f"npm-{folder.name}"):
-        if not path.exists():
-            install(source, folder)
-    return path
+    if not folder.exists():
+        with locked(cache_folder() / "locks" / f"npm-{folder.name}"):
+            if not folder.exists():
+                install(source, folder)
+    return folder / "node_modules"
 
 
 def install(source: Path, folder: Path) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.localcluster import ensure_npm_program
+from tests.localcluster import ensure_npm_modules
 
 FIRST = (
     "versitygw", "fake-gcs-server",
@@ -16,7 +16,8 @@ def main() -> None:
     local = [sys.executable, "-m", "tests.localcluster"]
     subprocess.run([*local, "build", *FIRST], check=True)
     images = subprocess.Popen([*local, "images"])
-    ensure_npm_program("azurite", "azurite-blob")
+    for package in ("azurite", "openai-node"):
+        ensure_npm_modules(package)
     subprocess.run([*local, "build"], check=True)
     sys.exit(images.wait())
 
