@@ -36,6 +36,9 @@ class Limits:
     comment_seconds: float = 5.0
     """Time between the comments that a held stream gets."""
     drain_seconds: float = 300.0
+    drain_idle_seconds: float = 5.0
+    """How long a draining gateway keeps a connection without a request; its client may be about to
+    send one, and is told in the answer to send no more."""
 
     budget_wait_seconds: float = 10.0
     """How long a request waits for a budget that may still have room."""

@@ -57,12 +57,16 @@ class Server:
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def drain(self, seconds: float) -> None:
-        """Accepts no more, lets requests in flight end for up to `seconds`, closes the rest."""
+        """Accepts no more, lets requests in flight end for up to `seconds`, closes the rest.
+
+        A connection without a request stays for `Limits.drain_idle_seconds`: one that is on its
+        way on it would be lost. Its answer says `connection: close`.
+        """
         self.draining = True
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
-            connection.close_if_idle()
+            connection.begin_drain()
         if self.connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
@@ -287,7 +291,7 @@ class Connection(asyncio.Protocol):
         self._response = None
         if not response.ended:
             self._transport.abort()
-        elif not response.keep_alive or self._server.draining:
+        elif not response.keep_alive:
             self._close()
         elif self._pending:
             self._begin(self._pending.popleft())
@@ -297,16 +301,19 @@ class Connection(asyncio.Protocol):
     def _next_deadline(self) -> float:
         limits = self._limits
         if not self._reading:
-            return self._loop.time() + limits.idle_seconds
+            idle = limits.drain_idle_seconds if self._server.draining else limits.idle_seconds
+            return self._loop.time() + idle
         return self._loop.time() + (
             limits.body_seconds if self._head_complete else limits.header_seconds
         )
 
     # Ends
 
-    def close_if_idle(self) -> None:
-        if self._task is None and not self._reading:
-            self._transport.close()
+    def begin_drain(self) -> None:
+        if self._response is not None and not self._response.started:
+            self._response.keep_alive = False
+        if self._task is None and not self._reading and not self._closing and self._writable:
+            self.deadline = self._next_deadline()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -319,6 +326,8 @@ class Connection(asyncio.Protocol):
                     408, "RequestTimeout", "The request did not arrive in time. Send it again."
                 )
             )
+        elif self._server.draining and not self._closing and self._writable:
+            self._transport.close()
         else:
             self._transport.abort()
 
