@@ -5,6 +5,8 @@ from math import sqrt
 from typing import Final
 
 GENERAL_SECONDS: Final = 180.0
+SHORTEST_SECONDS: Final = 30.0
+"""Of a window for the general rate."""
 CONFIDENCE: Final = ((5.0, 2.25), (15.0, 1.9), (30.0, 1.5), (60.0, 1.5), (120.0, 1.5))
 """Windows in seconds, and how many standard deviations of a Poisson count are taken off."""
 LASTING: Final = 6.0
@@ -17,7 +19,9 @@ _KEPT: Final = 4096
 class Arrivals:
     """Counts by time; rates in requests per second."""
 
-    def __init__(self) -> None:
+    def __init__(self, general_seconds: float = GENERAL_SECONDS) -> None:
+        """`general_seconds`: the longest window of any rate, within the bounds above."""
+        self._general = min(max(general_seconds, SHORTEST_SECONDS), GENERAL_SECONDS)
         self._count = 0
         self._times: list[float] = []
         self._counts: list[int] = []
@@ -44,10 +48,12 @@ class Arrivals:
         The highest rate of the short windows, less its statistical error, for as long as it
         may last; then the general one.
         """
-        count, passed = self._since(GENERAL_SECONDS)
-        general = count / max(passed, 30.0)
+        count, passed = self._since(self._general)
+        general = count / max(passed, SHORTEST_SECONDS)
         best = 0.0
         for window, deviations in CONFIDENCE:
+            if window > self._general:
+                break
             count, passed = self._since(window)
             if passed > 0:
                 sure = (count - deviations * sqrt(count)) / passed
@@ -57,11 +63,11 @@ class Arrivals:
 
     def general_rate(self, horizon_seconds: float) -> float:
         """The rate of the last minutes, continued along its trend if it surely rises."""
-        count, passed = self._since(GENERAL_SECONDS)
-        rate = count / max(passed, 30.0)
-        both, whole = self._since(2 * GENERAL_SECONDS)
-        if whole < 1.9 * GENERAL_SECONDS:
+        count, passed = self._since(self._general)
+        rate = count / max(passed, SHORTEST_SECONDS)
+        both, whole = self._since(2 * self._general)
+        if whole < 1.9 * self._general:
             return rate
         grown = count - (both - count) - TREND_CONFIDENCE * sqrt(both)
-        rise = grown / GENERAL_SECONDS**2 * (GENERAL_SECONDS / 2 + horizon_seconds)
+        rise = grown / self._general**2 * (self._general / 2 + horizon_seconds)
         return rate + min(max(0.0, rise), TREND_MOST * rate)

@@ -66,7 +66,8 @@ class LearnedSettings:
     """What a deployment may set instead of having it learned."""
 
     hold_seconds: float | None = None
-    """How long load is remembered, at least and at most."""
+    """How long load is remembered, at least and at most; the 30 s that a rate is measured over and
+    BACKLOG_HOLD come on top."""
     zero_after_seconds: float = 900.0
     cold_start_seconds: float = BELIEVED_COLD_START_SECONDS
     """Believed until one has been measured."""
@@ -82,7 +83,8 @@ class LearnedPolicy:
         self._settings = settings or LearnedSettings()
         self._capacity = Capacity(self._settings.cold_start_seconds)
         self._shadows = ShadowQueues(bounds)
-        self._arrivals = Arrivals()
+        fixed = self._settings.hold_seconds
+        self._arrivals = Arrivals() if fixed is None else Arrivals(fixed)
         self._general = _Highest()
         self._backlog = _Highest()
         self._before: tuple[float, Observation] | None = None
@@ -168,7 +170,8 @@ class LearnedPolicy:
         recent = self._shadows.enough(now, *self._hold_windows())
         load = self._arrivals.general_rate(cold) * service
         slots = self._bounds.slots
-        general_seconds = max(GENERAL_HOLD[0], GENERAL_HOLD[1] * cold)
+        fixed = self._settings.hold_seconds
+        general_seconds = max(GENERAL_HOLD[0], GENERAL_HOLD[1] * cold) if fixed is None else fixed
         rule = ceil((load + BETA * sqrt(load)) / slots)
         general = self._general.add(now, rule, general_seconds)
         waiting, jump = self._jump(seen, service, cold)

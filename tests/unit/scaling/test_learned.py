@@ -170,6 +170,14 @@ def test_fewer_only_when_fewer_would_have_held_the_window() -> None:
     assert steady.run(200, 2.0, 6).replicas == 1
 
 
+def test_who_sets_the_delay_gets_down_after_it() -> None:
+    steady = Steady(LearnedPolicy(BOUNDS, LearnedSettings(hold_seconds=10, cold_start_seconds=5)))
+    assert steady.run(900, 16.0, 6).replicas == 6
+    assert steady.run(10, 2.0, 6).replicas >= 5
+    # No rate looks back further than 30 s, and what a backlog asked for counts for 20 s more.
+    assert steady.run(40, 2.0, 6).replicas == 1
+
+
 def test_silence_drains_to_zero_and_one_request_wakes() -> None:
     policy = LearnedPolicy(Bounds(32, 0, 8), KNOWN)
     steady = Steady(policy)
