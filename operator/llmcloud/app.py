@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_lat
 
 from llmcloud.api.names import API_VERSION, Kind
 from llmcloud.cluster.client import Client, ClusterError, connect, object_path
+from llmcloud.cluster.egressbook import EgressBook
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.lease import LeaderLease
 from llmcloud.cluster.observe import Observer, Reference, Scope
@@ -39,6 +40,7 @@ async def run(settings: Settings) -> None:
     """Run until a signal comes or leadership is lost."""
     queue, pulse, book, keys = WorkQueue(), Pulse(), ScalingBook(), KeyBook()
     trainings = TrainingMetrics()
+    egress = EgressBook()
     REGISTRY.register(ScalingCollector(book))
     REGISTRY.register(trainings)
     references: References[Key] = References()
@@ -50,7 +52,9 @@ async def run(settings: Settings) -> None:
             references.note(Key(*referrer), (Key(*target) for target in targets))
 
         defaults = settings.pod_defaults(version("llmcloud"))
-        observer = Observer(client, Reports(session), book, keys, scope, note, defaults.catalogue)
+        observer = Observer(
+            client, Reports(session), book, keys, egress, scope, note, defaults.catalogue
+        )
         reconciler = Reconciler(
             client,
             observer,
@@ -65,6 +69,7 @@ async def run(settings: Settings) -> None:
             session,
             book,
             keys,
+            egress,
             settings.namespace,
             lambda kind, namespace, name: queue.wake(Key(kind, namespace, name)),
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from llmcloud.api.external import EgressTask, External
-from llmcloud_gateway.egress.budget import DAY_SECONDS, Budget, bounded_request
+from llmcloud.api.leases import DAY_SECONDS, day_of
+from llmcloud_gateway.egress.budget import Budget, bounded_request
 from llmcloud_gateway.egress.dialects import target
 from llmcloud_gateway.egress.handler import Egress
 from llmcloud_gateway.egress.provider import may_reach, networks
@@ -41,6 +43,7 @@ class Pod:
         self.key_file = folder / "key"
         self.key_file.write_text(KEY + "\n")
         self.state = folder / "tokens.json"
+        self.leases = folder / "leases"
         self.tls = ssl.create_default_context(cafile=str(certificate))
         self.port = 0
 
@@ -49,7 +52,9 @@ class Pod:
         self, which: External, allowed: tuple[str, ...] = LOOPBACK
     ) -> AsyncIterator[None]:
         task = EgressTask(external=which, drain_seconds=1)
-        budget = Budget(which.tokens_per_day, self.state)
+        if which.tokens_per_day is not None:
+            lease(self.leases, which.tokens_per_day, which.tokens_per_day)
+        budget = Budget(which.tokens_per_day, self.state, self.leases)
         egress = Egress(task, self.key_file, budget, self.tls, networks(allowed))
         server = Server(egress.handle, Limits())
         self.port = await server.start(0, "127.0.0.1")
@@ -58,6 +63,12 @@ class Pod:
         finally:
             await server.drain(0)
             egress.close()
+
+
+def lease(file: Path, tokens: int, most: int, now: float | None = None) -> None:
+    """What the operator leases to a pod today, as the kubelet shows it."""
+    days = {day_of(time.time() if now is None else now): {"tokens": tokens, "most": most}}
+    file.write_text(json.dumps({"days": days}))
 
 
 @pytest.fixture(scope="session")
@@ -304,21 +315,52 @@ async def test_who_leaves_or_is_not_counted_is_charged_the_most(pod: Pod, start:
         await eventually(lambda: json.loads(pod.state.read_text())["spent"] == 2 * (len(body) + 10))
 
 
-def test_a_killed_container_has_spent_what_was_in_flight(tmp_path: Path) -> None:
-    file = tmp_path / "tokens.json"
+async def test_a_killed_container_has_spent_what_was_in_flight(tmp_path: Path) -> None:
+    file, leases = tmp_path / "tokens.json", tmp_path / "leases"
     now = 5 * DAY_SECONDS + 10.0
-    killed = Budget(100, file, lambda: now)
-    killed.settle(killed.reserve(50), 50, 20)
-    killed.reserve(30)
-    again = Budget(100, file, lambda: now)
+    lease(leases, 100, 100, now)
+    killed = Budget(100, file, leases, lambda: now)
+    killed.settle(await killed.reserve(50), 50, 20)
+    await killed.reserve(30)
+    again = Budget(100, file, leases, lambda: now)
     with pytest.raises(GatewayError):
-        again.reserve(51)
-    day = again.reserve(50)
+        await again.reserve(51)
+    day = await again.reserve(50)
     now += DAY_SECONDS
-    assert again.reserve(100) == day + 1
+    lease(leases, 100, 100, now)
+    assert await again.reserve(100) == day_of(now) != day
     again.settle(day, 50, 50)
     with pytest.raises(GatewayError):
-        again.reserve(1)
+        await again.reserve(1)
+
+
+async def test_no_pod_spends_more_than_is_leased_to_it(tmp_path: Path) -> None:
+    leases, now = tmp_path / "leases", time.time()
+    budget = Budget(1000, tmp_path / "tokens.json", leases, lambda: now, lease_seconds=0.2)
+    with pytest.raises(GatewayError, match="has not leased"):  # nor anything yet
+        await budget.reserve(1)
+    lease(leases, 100, 700, now)
+    await budget.reserve(60)
+    with pytest.raises(GatewayError, match="has not leased") as late:
+        await budget.reserve(41)
+    assert late.value.status == 503
+    with pytest.raises(GatewayError, match="640 of 1000 tokens are left") as spent:
+        await budget.reserve(641)  # others have been leased the rest
+    assert spent.value.status == 429
+    await budget.reserve(40)
+
+
+async def test_a_request_waits_for_a_lease_and_the_operator_hears_of_it(tmp_path: Path) -> None:
+    leases, now = tmp_path / "leases", time.time()
+    budget = Budget(1000, tmp_path / "tokens.json", leases, lambda: now, lease_seconds=60)
+    (window,) = budget.sample().windows
+    assert (window.window, window.tokens, window.wanted_tokens) == (day_of(now), 0, 0)
+    waiting = [asyncio.ensure_future(budget.reserve(tokens)) for tokens in (30, 5)]
+    await eventually(lambda: budget.sample().windows[0].wanted_tokens == 35)
+    lease(leases, 40, 1000, now)
+    await asyncio.gather(*waiting)
+    (window,) = budget.sample().windows
+    assert (window.tokens, window.wanted_tokens) == (35, 0)
 
 
 @pytest.mark.parametrize(

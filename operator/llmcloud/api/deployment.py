@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from llmcloud.api.adapter import AdapterName
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
+    LIST_ATOMIC,
     LIST_MAP_BY_NAME,
     AcceleratedResources,
     Digest,
@@ -18,6 +19,7 @@ from llmcloud.api.common import (
 )
 from llmcloud.api.engine import Engine
 from llmcloud.api.external import External, Fallback
+from llmcloud.api.leases import KeyLease
 from llmcloud.api.model import TaskName, TrainingJobModel
 from llmcloud.api.prompt import Prompt
 
@@ -254,4 +256,11 @@ class LLMDeploymentStatus(Status):
     )
     scaling: ScalingStatus | None = Field(
         default=None, description="Why there are as many replicas as there are."
+    )
+    leases: list[KeyLease] = Field(
+        default=[],
+        description="What each egress pod (as `gateway`) may spend of tokensPerDay, recorded "
+        "before it is spent.",
+        max_length=1024,
+        json_schema_extra=LIST_ATOMIC,
     )

@@ -10,7 +10,9 @@ from llmcloud.api.common import LIST_ATOMIC, SecretKeyReference, rules
 EGRESS_KEY_FILE: Final = "/var/run/llmcloud/egress/key"
 EGRESS_PORT: Final = 8000
 EGRESS_REPORT_PORT: Final = 9090
-"""GET /ready and /healthz of an egress pod."""
+"""GET /ready, /healthz and /samples (a KeySample, of tokensPerDay) of an egress pod."""
+EGRESS_LEASES_FILE: Final = "/var/run/llmcloud/leases/leases"
+"""EgressLeases: the pod's annotation, as the kubelet shows it to the pod."""
 
 Spill = Literal["coldStart", "overload", "failure"]
 HttpsUrl = Annotated[
@@ -95,3 +97,16 @@ class EgressTask(ApiModel):
     external: External
     allowed_networks: list[str] = []  # CIDRs besides the public internet
     drain_seconds: int
+
+
+class EgressLease(ApiModel):
+    """What one pod may spend of one day's tokens, and what it could at most be given."""
+
+    tokens: int
+    most: int
+
+
+class EgressLeases(ApiModel):
+    """By the day in UTC, as `leases.day_of`."""
+
+    days: dict[str, EgressLease]

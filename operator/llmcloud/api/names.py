@@ -24,6 +24,7 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 ANNOTATION_ADAPTERS: Final = f"{GROUP}/adapters"
 ANNOTATION_INTENT: Final = f"{GROUP}/intent-hash"
+ANNOTATION_LEASES: Final = f"{GROUP}/leases"
 ANNOTATION_RECIPE: Final = f"{GROUP}/recipe"
 ANNOTATION_REFRESH: Final = f"{GROUP}/refresh"
 ANNOTATION_SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"

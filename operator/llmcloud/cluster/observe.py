@@ -22,6 +22,7 @@ from llmcloud.api.names import (
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.adapters import adapter_views
 from llmcloud.cluster.client import Client, object_path
+from llmcloud.cluster.egressbook import EgressBook
 from llmcloud.cluster.execute import Intents
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
@@ -76,6 +77,7 @@ class Observer:
         reports: Reports,
         book: ScalingBook,
         keys: KeyBook,
+        egress: EgressBook,
         scope: Scope,
         note: Callable[[Reference, Iterable[Reference]], None],
         catalogue: Catalogue,
@@ -84,6 +86,7 @@ class Observer:
         self._reports = reports
         self._book = book
         self._keys = keys
+        self._egress = egress
         self._scope = scope
         self._note = note
         self._nodes = Nodes(client, catalogue.labels())
@@ -98,6 +101,7 @@ class Observer:
         self._note((Kind(kind), namespace, name), ())
         if kind == Kind.DEPLOYMENT:
             self._book.forget((namespace, name))
+            self._egress.forget(namespace, name)
         if kind == Kind.ACCESS_KEY:
             self._keys.forget(namespace, name)
 
@@ -282,6 +286,7 @@ class Observer:
         }
         pods = await self._pods(owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
         engines = tuple(pod for pod in pods if pod.component == ENGINE)
+        others = tuple(pod for pod in pods if pod.component == EGRESS)
         return DeploymentWorld(
             owner,
             job,
@@ -292,7 +297,8 @@ class Observer:
             await self._scaling(owner, engines),
             f"{holder.namespace}/{holder.name}" if taken and holder else "",
             engine_view(egress) if egress else None,
-            tuple(pod for pod in pods if pod.component == EGRESS),
+            others,
+            self._egress.watch(owner, spec, others),
             await self._placed_nodes(spec),
             adapters,
             await self._reports.adapters(engines) if adapters else {},

@@ -1,4 +1,4 @@
-"""Once a second: ask the gateways what they carry and spend, and wake what should change."""
+"""Once a second: ask gateways and egress pods what they carry and spend, wake what changes."""
 
 import asyncio
 import time
@@ -9,8 +9,10 @@ from typing import Final
 import aiohttp
 
 from llmcloud.api.contract import GATEWAY_REPORT_PORT, GatewaySamples
+from llmcloud.api.leases import KeySample
 from llmcloud.api.names import LABEL_COMPONENT, Kind
 from llmcloud.cluster.client import Client, ClusterError, object_path
+from llmcloud.cluster.egressbook import EgressBook
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.reports import pull
 from llmcloud.plan.children import PodView, pod_view
@@ -30,6 +32,7 @@ class Sampler:
         session: aiohttp.ClientSession,
         book: ScalingBook,
         keys: KeyBook,
+        egress: EgressBook,
         namespace: str,
         wake: Callable[[Kind, str, str], None],
     ) -> None:
@@ -37,6 +40,7 @@ class Sampler:
         self._session = session
         self._book = book
         self._keys = keys
+        self._egress = egress
         self._path = object_path("v1", "Pod", namespace)
         self._wake = wake
         self._gateways: tuple[PodView, ...] = ()
@@ -46,7 +50,7 @@ class Sampler:
         """Sample for ever."""
         while True:
             started = time.monotonic()
-            await self._round(started)
+            await asyncio.gather(self._round(started), self._egress_round())
             await asyncio.sleep(max(0.0, SAMPLE_SECONDS - (time.monotonic() - started)))
 
     async def _round(self, now: float) -> None:
@@ -72,3 +76,11 @@ class Sampler:
         self._keys.record(now, counted.values())
         for namespace, name in self._keys.due(datetime.now(UTC)):
             self._wake(Kind.ACCESS_KEY, namespace, name)
+
+    async def _egress_round(self) -> None:
+        urls = self._egress.urls()
+        pulls = [pull(self._session, url, KeySample) for url in urls.values()]
+        heard = dict(zip(urls, await asyncio.gather(*pulls), strict=True))
+        self._egress.record(time.monotonic(), heard)
+        for namespace, name in self._egress.due(datetime.now(UTC)):
+            self._wake(Kind.DEPLOYMENT, namespace, name)

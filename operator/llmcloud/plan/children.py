@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from llmcloud.api.contract import ENGINE_PORT, Outcome
 from llmcloud.api.names import (
     ANNOTATION_ADAPTERS,
+    ANNOTATION_LEASES,
     ANNOTATION_RECIPE,
     GROUP,
     LABEL_ATTEMPT,
@@ -90,6 +91,8 @@ class PodView:
     component: str = ""
     port: int = ENGINE_PORT
     """Where it serves, if it does."""
+    leases: str = ""
+    """As annotated: what an egress pod has been told."""
     spent: Manifest = field(default_factory=dict)
     """Of a training pod: what the attempts before it came to, as annotated."""
 
@@ -254,9 +257,10 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         started=_moment(running.get("startedAt")),
         ready_flipped=_moment(ready.get("lastTransitionTime")),
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
-        adapters=(meta.get("annotations") or {}).get(ANNOTATION_ADAPTERS, ""),
+        adapters=annotations.get(ANNOTATION_ADAPTERS, ""),
         component=labels.get(LABEL_COMPONENT, ""),
         port=_serving_port(raw),
+        leases=annotations.get(ANNOTATION_LEASES, ""),
         deletion_cost=annotations.get(ANNOTATION_DELETION_COST, ""),
         spent=_object(annotations.get(ANNOTATION_SPENT, "")),
     )

@@ -23,7 +23,7 @@ from llmcloud.plan.deployment_world import (
     served_name,
 )
 from llmcloud.plan.draining import deletion_costs, disruption_budget
-from llmcloud.plan.egress import fallback_children, plan_external
+from llmcloud.plan.egress import fallback_children, lease_members, plan_external
 from llmcloud.plan.engines import choose_engine
 from llmcloud.plan.failures import Problem, obstacle, serving_failure
 from llmcloud.plan.manifests.egress import serving_policy
@@ -39,7 +39,16 @@ from llmcloud.scaling.observation import Decision
 
 NODES_SECONDS = 60.0
 """A node with the accelerator may have come by then."""
-_KEPT = ("replicas", "readyReplicas", "desiredReplicas", "selector", "model", "adapters", "scaling")
+_KEPT = (
+    "replicas",
+    "readyReplicas",
+    "desiredReplicas",
+    "selector",
+    "model",
+    "adapters",
+    "scaling",
+    "leases",
+)
 
 
 def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
@@ -164,6 +173,7 @@ def _members(
         "path": model.path,
     }
     return {
+        **lease_members(world, spec),
         "url": base_url(world, defaults.gateway_url),
         "replicas": sum(pod.phase in ("Pending", "Running") for pod in world.pods),
         "readyReplicas": engine.ready,

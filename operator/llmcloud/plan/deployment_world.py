@@ -7,6 +7,7 @@ from typing import Any
 
 from llmcloud.api.adapter import AdapterReport
 from llmcloud.api.deployment import LLMDeploymentSpec
+from llmcloud.api.leases import KeySample
 from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.adapters import AdapterView
 from llmcloud.plan.autoscaling import ScalingView
@@ -43,6 +44,8 @@ class DeploymentWorld:
     """namespace/name of the older LLMDeployment that has the same served name."""
     egress: EngineView | None = None
     egress_pods: tuple[PodView, ...] = ()
+    egress_samples: Mapping[str, KeySample] = field(default_factory=dict)
+    """What egress pods with a budget have told, by pod."""
     nodes: NodeLabels | None = ()
     """The labels of the cluster's nodes, if they decide anything; None: they cannot be listed."""
     adapters: tuple[AdapterView, ...] = ()

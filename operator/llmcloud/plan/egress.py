@@ -10,6 +10,7 @@ from llmcloud.plan.deployment_world import (
     deployment_status,
     served_name,
 )
+from llmcloud.plan.egress_budget import budget_of, leases_of, tell_pods
 from llmcloud.plan.failures import obstacle, serving_failure
 from llmcloud.plan.manifests.egress import egress_deployment, egress_selector, serving_policy
 from llmcloud.plan.model import Manifest, ObjectRef, Plan, PodDefaults
@@ -29,13 +30,25 @@ def plan_external(
         "readyReplicas": world.egress.ready if world.egress else 0,
         "desiredReplicas": 1,
         "selector": ",".join(f"{k}={v}" for k, v in sorted(egress_selector(owner).items())),
+        **lease_members(world, spec),
     }
     engine = world.engine.ref if world.engine else None
     return Plan(
-        applies=(serving_policy(owner, defaults), child),
+        applies=(serving_policy(owner, defaults), child, *told_pods(world, spec)),
         deletes=(engine,) if engine else (),
         status=deployment_status(world, _judge(world, spec, external, url), members),
     )
+
+
+def lease_members(world: DeploymentWorld, spec: LLMDeploymentSpec) -> Manifest:
+    """What status says of the budget of egress pods."""
+    leases = leases_of(world.owner, budget_of(spec), world.egress_samples, world.now)
+    return {"leases": [lease.wire() for lease in leases]} if leases else {}
+
+
+def told_pods(world: DeploymentWorld, spec: LLMDeploymentSpec) -> tuple[Manifest, ...]:
+    """The egress pods that are to be told what is recorded for them."""
+    return tell_pods(world.owner, budget_of(spec), world.egress_pods)
 
 
 def fallback_children(
@@ -44,7 +57,8 @@ def fallback_children(
     """What the fallback needs, and what is left of one that is no longer asked for."""
     if spec.fallback is not None:
         external, drain = spec.fallback.external, spec.scaling.drain_seconds
-        return (egress_deployment(world.owner, external, spec.pod, drain, defaults),), ()
+        child = egress_deployment(world.owner, external, spec.pod, drain, defaults)
+        return (child, *told_pods(world, spec)), ()
     stale = world.egress.ref if world.egress else None
     return (), (stale,) if stale else ()
 

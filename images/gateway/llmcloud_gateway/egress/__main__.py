@@ -1,6 +1,7 @@
 """`python -m llmcloud_gateway.egress`: the task, wiring, signals."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -12,7 +13,13 @@ import uvloop
 from pydantic import ValidationError
 
 from llmcloud.api.contract import ENV_TASK, SCRATCH_PATH, ExitCode
-from llmcloud.api.external import EGRESS_KEY_FILE, EGRESS_PORT, EGRESS_REPORT_PORT, EgressTask
+from llmcloud.api.external import (
+    EGRESS_KEY_FILE,
+    EGRESS_LEASES_FILE,
+    EGRESS_PORT,
+    EGRESS_REPORT_PORT,
+    EgressTask,
+)
 from llmcloud_gateway.egress.budget import Budget
 from llmcloud_gateway.egress.handler import Egress
 from llmcloud_gateway.egress.provider import networks
@@ -26,7 +33,9 @@ log = logging.getLogger("llmcloud_gateway.egress")
 _TEXT = b"text/plain; charset=utf-8"
 
 
-async def serve(task: EgressTask, key_file: Path, state: Path, port: int, report_port: int) -> None:
+async def serve(
+    task: EgressTask, key_file: Path, budget: Budget, port: int, report_port: int
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. ValueError if the task cannot be done."""
     limits = Limits()
     stop = asyncio.Event()
@@ -36,7 +45,7 @@ async def serve(task: EgressTask, key_file: Path, state: Path, port: int, report
     egress = Egress(
         task,
         key_file,
-        Budget(task.external.tokens_per_day, state),
+        budget,
         ssl.create_default_context(),
         networks(task.allowed_networks),
     )
@@ -47,6 +56,8 @@ async def serve(task: EgressTask, key_file: Path, state: Path, port: int, report
         elif request.target == b"/ready":
             problem = egress.problem() or ("draining" if stop.is_set() else "")
             response.send(503 if problem else 200, f"{problem or 'ready'}\n".encode(), _TEXT)
+        elif request.target == b"/samples":
+            response.send(200, json.dumps(budget.sample().wire()).encode())
         else:
             raise not_found(request.target.decode("latin-1"))
 
@@ -64,15 +75,12 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         task = EgressTask.model_validate_json(os.environ.get(ENV_TASK, ""))
-        uvloop.run(
-            serve(
-                task,
-                Path(EGRESS_KEY_FILE),
-                Path(SCRATCH_PATH) / "tokens.json",
-                EGRESS_PORT,
-                EGRESS_REPORT_PORT,
-            )
+        budget = Budget(
+            task.external.tokens_per_day,
+            Path(SCRATCH_PATH) / "tokens.json",
+            Path(EGRESS_LEASES_FILE),
         )
+        uvloop.run(serve(task, Path(EGRESS_KEY_FILE), budget, EGRESS_PORT, EGRESS_REPORT_PORT))
     except (ValidationError, ValueError) as error:
         log.error("%s cannot be used: %s", ENV_TASK, error)
         return ExitCode.CONFIGURATION

@@ -72,7 +72,7 @@ class Egress:
         if request.method != b"POST" or path not in PATHS:
             raise not_found(path)
         body, most = self._body(request.body)
-        day = self._budget.reserve(most)
+        day = await self._budget.reserve(most)
         answer = _Answer(response)
         try:
             await self._ask(target(self._external, path), request.id, body, answer)

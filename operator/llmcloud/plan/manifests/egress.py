@@ -4,12 +4,13 @@ from llmcloud.api.common import PodSettings, Resources
 from llmcloud.api.contract import ENGINE_PORT, REPORT_PORT
 from llmcloud.api.external import (
     EGRESS_KEY_FILE,
+    EGRESS_LEASES_FILE,
     EGRESS_PORT,
     EGRESS_REPORT_PORT,
     EgressTask,
     External,
 )
-from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
+from llmcloud.api.names import ANNOTATION_LEASES, LABEL_COMPONENT, LABEL_OWNER_UID
 from llmcloud.plan.manifests.pod import Container, child_labels, pod_template
 from llmcloud.plan.manifests.replica import SETTLE_SECONDS
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
@@ -17,6 +18,7 @@ from llmcloud.plan.model import Manifest, Owner, PodDefaults
 COMPONENT = "egress"
 RESOURCES = Resources(cpu="50m", memory="256Mi", ephemeral_storage="64Mi")
 _KEY_FOLDER, _, _KEY_NAME = EGRESS_KEY_FILE.rpartition("/")
+_LEASES_FOLDER, _, _LEASES_NAME = EGRESS_LEASES_FILE.rpartition("/")
 
 
 def egress_selector(owner: Owner) -> dict[str, str]:
@@ -34,7 +36,7 @@ def egress_deployment(
         child_labels(owner, COMPONENT),
         (_container(external, drain_seconds, defaults),),
         resources=RESOURCES,
-        volumes=_key_volume(external),
+        volumes=(*_key_volume(external), *_leases_volume(external)),
         grace_seconds=SETTLE_SECONDS + drain_seconds + 15,
         restart="Always",
     )
@@ -62,6 +64,8 @@ def _container(external: External, drain_seconds: int, defaults: PodDefaults) ->
     mounts: tuple[Manifest, ...] = ()
     if external.api_key_secret_ref is not None:
         mounts = ({"name": "key", "mountPath": _KEY_FOLDER, "readOnly": True},)
+    if external.tokens_per_day is not None:
+        mounts += ({"name": "leases", "mountPath": _LEASES_FOLDER, "readOnly": True},)
     return Container(
         name=COMPONENT,
         image=defaults.gateway_image,
@@ -102,6 +106,14 @@ def _key_volume(external: External) -> tuple[Manifest, ...]:
     items = [{"key": reference.key, "path": _KEY_NAME}]
     secret = {"secretName": reference.name, "items": items, "defaultMode": 0o440}
     return ({"name": "key", "secret": secret},)
+
+
+def _leases_volume(external: External) -> tuple[Manifest, ...]:
+    if external.tokens_per_day is None:
+        return ()
+    field = {"fieldPath": f"metadata.annotations['{ANNOTATION_LEASES}']"}
+    items = [{"path": _LEASES_NAME, "fieldRef": field}]
+    return ({"name": "leases", "downwardAPI": {"items": items}},)
 
 
 def serving_policy(owner: Owner, defaults: PodDefaults, engine_port: int = ENGINE_PORT) -> Manifest:
