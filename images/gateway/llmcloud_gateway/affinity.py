@@ -8,7 +8,7 @@ Zadimoghaddam, "Consistent Hashing with Bounded Loads" (SODA 2018, arXiv:1608.01
 """
 
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from zlib import crc32
 
@@ -52,6 +52,20 @@ class Affinity:
         self._ring: list[int] = []
         self._endpoints: list[str] = []
         self._served: dict[int, str] = {}
+
+    @classmethod
+    def of(cls, memories: Iterable["Affinity"], endpoints: Collection[str]) -> "Affinity":
+        """What others remember of these replicas."""
+        affinity = cls()
+        for memory in memories:
+            kept = {b: one for b, one in memory._served.items() if one in endpoints}
+            affinity._served.update(kept)
+        return affinity
+
+    def known(self, blocks: Sequence[int]) -> int:
+        """How many of the blocks a replica has in its cache."""
+        served = self._served
+        return next((n for n in range(len(blocks), 0, -1) if blocks[n - 1] in served), 0)
 
     def place(self, endpoints: Iterable[str]) -> None:
         """These are the replicas from now on. Few beginnings move when one comes or goes."""

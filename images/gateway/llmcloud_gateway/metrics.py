@@ -18,6 +18,8 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from llmcloud.api.contract import RouteSample
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -104,6 +106,7 @@ class _Live(Protocol):
     def in_flight(self) -> int: ...
     @property
     def waiting(self) -> int: ...
+    def sample(self) -> RouteSample: ...
 
 
 class _Server(Protocol):
@@ -138,6 +141,11 @@ class _GatewayCollector(Collector):
             "Requests that went to the fallback, by what the replicas could not do.",
             labels=[*which, "reason"],
         )
+        tried = CounterMetricFamily(
+            "llmcloud_gateway_group_requests",
+            "While a canary is tried: requests by revision, since the step began.",
+            labels=[*which, "revision", "outcome"],
+        )
         in_flight = GaugeMetricFamily(
             "llmcloud_gateway_in_flight", "Requests on a replica.", labels=which
         )
@@ -153,9 +161,13 @@ class _GatewayCollector(Collector):
             tokens.add_metric([*labels, "output"], stats.output_tokens)
             for reason, number in sorted(stats.spilled.items()):
                 spilled.add_metric([*labels, reason], number)
+            for group in live.sample().groups:
+                answered = group.requests - group.errors
+                tried.add_metric([*labels, group.name, "answered"], answered)
+                tried.add_metric([*labels, group.name, "failed"], group.errors)
             in_flight.add_metric(labels, live.in_flight)
             waiting.add_metric(labels, live.waiting)
-        yield from (requests, tokens, spilled, in_flight, waiting)
+        yield from (requests, tokens, spilled, tried, in_flight, waiting)
         yield from self._times(which)
         yield from self._of_the_server()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from llmcloud_gateway.errors import ENGINE_ERROR_BYTES, GatewayError, engine_error_body
+from llmcloud_gateway.groups import Tally
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
@@ -42,6 +43,7 @@ class _Answer:
 
     __slots__ = (
         "_arrived",
+        "_asked",
         "_call",
         "_clock",
         "_error",
@@ -49,14 +51,17 @@ class _Answer:
         "_last_byte",
         "_live",
         "_request",
+        "_tally",
         "_usage",
         "events",
         "response",
         "status",
     )
 
-    def __init__(self, call: "Call") -> None:
+    def __init__(self, call: "Call", tally: Tally) -> None:
         self._clock = call.clock
+        self._asked = call.clock()
+        self._tally = tally
         self._arrived = call.arrived
         self._request = call.request
         self._live = call.live
@@ -98,6 +103,7 @@ class _Answer:
             if self._last_byte is None:
                 self._call.first_byte = now
                 stats.first_byte.observe(now - self._arrived)
+                self._tally.began(now - self._asked)
             else:
                 stats.gaps.observe(now - self._last_byte)
             self._last_byte = now
@@ -198,15 +204,18 @@ class Call:
         replica = self.live.take(self.blocks) or await self._held(first=False)
         while True:
             sent = False
+            tally = replica.group.tally
             try:
                 connection = await replica.pool.take(fresh=bool(tried))
                 sent = True
-                return await self._ask(replica, connection)
+                return await self._ask(replica, connection, tally)
             except EngineUnreachable as error:
                 self.asked = False
                 log.warning("%s did not answer: %s", replica.endpoint, error)
                 if not error.stale:
                     self._eject(replica)
+                    if sent:
+                        tally.ended(failed=True)
             finally:
                 self.live.release(replica)
             tried.add(replica)
@@ -220,8 +229,8 @@ class Call:
                 )
             replica = self.live.take(tried=tried) or await self._held(first=True)
 
-    async def _ask(self, replica: Replica, connection: EngineConnection) -> int:
-        answer = _Answer(self)
+    async def _ask(self, replica: Replica, connection: EngineConnection, tally: Tally) -> int:
+        answer = _Answer(self, tally)
         self.response.attach(connection.transport)
         done = False
         try:
@@ -234,6 +243,7 @@ class Call:
             )
             done = True
         except EngineBroke as error:
+            tally.ended(failed=True)
             return answer.broke(replica, error)
         finally:
             self.response.attach(None)
@@ -241,6 +251,7 @@ class Call:
                 replica.pool.give_back(connection)
             else:
                 connection.drop()
+        tally.ended(failed=answer.status >= 500)
         if answer.status >= 500 and self.live.fallback_for("EngineFailed"):
             self.asked = False
             raise GatewayError(

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from llmcloud.api.contract import GatewaySamples, Route, RouteSample, RouteTable
 from llmcloud.api.prompt import Prompt
-from llmcloud_gateway.affinity import Affinity, bound
+from llmcloud_gateway.affinity import bound
 from llmcloud_gateway.errors import GatewayError, model_not_found
+from llmcloud_gateway.groups import Group, Groups
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.metrics import RouteStats
 from llmcloud_gateway.upstream import Pool
@@ -33,10 +34,11 @@ _turns = count()
 class Replica:
     """One endpoint of a route. It outlives its place in the table while requests are on it."""
 
-    __slots__ = ("ejections", "endpoint", "in_flight", "last_turn", "pool")
+    __slots__ = ("ejections", "endpoint", "group", "in_flight", "last_turn", "pool")
 
-    def __init__(self, endpoint: str, limits: Limits) -> None:
+    def __init__(self, endpoint: str, group: Group, limits: Limits) -> None:
         self.endpoint = endpoint
+        self.group = group
         self.pool = Pool(endpoint, limits.connect_seconds, limits.engine_idle_seconds)
         self.in_flight = 0
         self.ejections = 0
@@ -59,7 +61,7 @@ class LiveRoute:
         self._clock = clock
         self._replicas: dict[str, Replica] = {}
         self._waiting: deque[asyncio.Future[Replica]] = deque()
-        self._affinity = Affinity()
+        self.groups = Groups()
         self._last_active = clock()
 
     @property
@@ -79,6 +81,8 @@ class LiveRoute:
             completions=self._completions,
             flight_seconds=round(max(0.0, self._ends_less_starts + self.in_flight * now), 3),
             loads={e: r.in_flight for e, r in self._replicas.items() if r.in_flight},
+            window=self.route.window,
+            groups=[group.sample() for group in self.groups] if self.route.groups else [],
         )
 
     def arrive(self) -> None:
@@ -96,16 +100,19 @@ class LiveRoute:
         """
         if self._waiting:
             return None
-        if blocks and not tried and len(self._replicas) > 1:
-            replica = self._knowing(blocks)
+        if tried:
+            return self._take_free(tried)
+        group = self.groups.choose(blocks)
+        if blocks and len(group.endpoints) > 1:
+            replica = self._knowing(blocks, group)
             if replica is not None:
                 return self._begin(replica)
-        return self._take_free(tried)
+        return self._take_free((), group) or self._take_free()
 
-    def _knowing(self, blocks: Sequence[int]) -> Replica | None:
-        most = bound(self.in_flight, len(self._replicas))
+    def _knowing(self, blocks: Sequence[int], group: Group) -> Replica | None:
+        most = bound(group.in_flight, len(group.endpoints))
         most = min(most, self.route.in_flight_per_replica)
-        for endpoint in self._affinity.candidates(blocks):
+        for endpoint in group.affinity.candidates(blocks):
             replica = self._replicas.get(endpoint)
             if replica is not None and replica.in_flight < most and not replica.ejections:
                 return replica
@@ -114,14 +121,19 @@ class LiveRoute:
     def remember(self, blocks: Sequence[int], replica: Replica) -> None:
         """The replica serves a prompt of these blocks."""
         if len(self._replicas) > 1:
-            self._affinity.served(blocks, replica.endpoint)
+            replica.group.affinity.served(blocks, replica.endpoint)
 
-    def _take_free(self, tried: Collection[Replica] = ()) -> Replica | None:
+    def _take_free(
+        self, tried: Collection[Replica] = (), group: Group | None = None
+    ) -> Replica | None:
+        """Of one group, else of any that may have more than its share."""
         cap = self.route.in_flight_per_replica
         best: Replica | None = None
         best_load = (False, 0, 0)
         for replica in self._replicas.values():
             if replica.in_flight >= cap or replica.ejections:
+                continue
+            if replica.group is not group and (group or not self.groups.may_take(replica.group)):
                 continue
             load = (replica in tried, replica.in_flight, replica.last_turn)
             if best is None or load < best_load:
@@ -131,6 +143,7 @@ class LiveRoute:
     def _begin(self, replica: Replica) -> Replica:
         replica.in_flight += 1
         replica.last_turn = next(_turns)
+        self.groups.charge(replica.group)
         self.in_flight += 1
         self._ends_less_starts -= self._clock()
         return replica
@@ -138,6 +151,7 @@ class LiveRoute:
     def release(self, replica: Replica) -> None:
         """Frees a place that `take` or a waiting future gave."""
         replica.in_flight -= 1
+        replica.group.in_flight -= 1
         self.in_flight -= 1
         self._completions += 1
         self._last_active = self._clock()
@@ -209,15 +223,17 @@ class LiveRoute:
     def update(self, route: Route) -> None:
         """Takes a new version of the route; replicas that stay keep their load."""
         self.route = route
+        self.groups.update(route)
         kept = {endpoint: self._replicas.pop(endpoint, None) for endpoint in route.endpoints}
-        if self._replicas or None in kept.values():
-            self._affinity.place(kept)
         for gone in self._replicas.values():
             gone.pool.close()
-        self._replicas = {
-            endpoint: replica or Replica(endpoint, self._limits)
-            for endpoint, replica in kept.items()
-        }
+            gone.group = Group(gone.group.name)
+        self._replicas = {}
+        for endpoint, known in kept.items():
+            group = self.groups.of(endpoint)
+            self._replicas[endpoint] = known or Replica(endpoint, group, self._limits)
+            self._replicas[endpoint].group = group
+        self.groups.recount((one.group, one.in_flight) for one in self._replicas.values())
         self._update_fallback()
         self.serve_waiting()
 
@@ -230,6 +246,7 @@ class LiveRoute:
             return
         instead = {
             "endpoints": route.fallback_endpoints,
+            "groups": [],
             "fallback_when": [],
             "in_flight_per_replica": FALLBACK_IN_FLIGHT,
             "hold_max_requests": 0,

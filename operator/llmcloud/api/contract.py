@@ -22,7 +22,9 @@ from llmcloud.api.names import Reason
 from llmcloud.api.route_table import ROUTES_CONFIG_MAP as ROUTES_CONFIG_MAP
 from llmcloud.api.route_table import ROUTES_KEY as ROUTES_KEY
 from llmcloud.api.route_table import GatewaySamples as GatewaySamples
+from llmcloud.api.route_table import GroupSample as GroupSample
 from llmcloud.api.route_table import Route as Route
+from llmcloud.api.route_table import RouteGroup as RouteGroup
 from llmcloud.api.route_table import RouteSample as RouteSample
 from llmcloud.api.route_table import RouteTable as RouteTable
 from llmcloud.api.training_task import Architecture as Architecture

@@ -9,6 +9,14 @@ from llmcloud.api.leases import KeySample
 from llmcloud.api.prompt import Prompt
 
 
+class RouteGroup(ApiModel):
+    """Some of a route's endpoints, which get a share of its requests."""
+
+    name: str  # the revision of its replicas
+    weight: int  # among the weights of all groups
+    endpoints: list[str]
+
+
 class Route(ApiModel):
     """One served model as the gateways see it."""
 
@@ -19,6 +27,8 @@ class Route(ApiModel):
     shared: bool  # /v1 serves it; /ns/NAMESPACE/v1 serves it always
     anonymous: bool
     endpoints: list[str]  # host:port of every ready replica
+    groups: list[RouteGroup] = []  # of all endpoints, while a canary is tried: the stable one first
+    window: str = ""  # what groups count begins anew when it changes
     in_flight_per_replica: int
     hold_max_requests: int
     hold_deadline_seconds: int
@@ -43,6 +53,16 @@ ROUTES_CONFIG_MAP: Final = "llmcloud-routes"
 ROUTES_KEY: Final = "routes.json"
 
 
+class GroupSample(ApiModel):
+    """What one gateway has counted of one group in the window of its route."""
+
+    name: str
+    requests: int = 0  # that an engine took, less those whose client left
+    errors: int = 0  # of these: answered with 5xx, not at all, or not to the end
+    streams: int = 0  # that had a first byte
+    log_seconds: float = 0.0  # sum of ln(seconds) from the engine's being asked to that byte
+
+
 class RouteSample(ApiModel):
     """What one gateway counts of one deployment at this moment; counters begin with the gateway."""
 
@@ -55,6 +75,8 @@ class RouteSample(ApiModel):
     completions: int  # places on replicas that were given back
     flight_seconds: float  # the integral of in_flight over time
     loads: dict[str, int]  # in flight by endpoint, of those that have any
+    window: str = ""
+    groups: list[GroupSample] = []
 
 
 class GatewaySamples(ApiModel):
