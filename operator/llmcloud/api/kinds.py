@@ -12,7 +12,8 @@ from llmcloud.api.dataset import LLMDatasetSpec, LLMDatasetStatus
 from llmcloud.api.deployment import LLMDeploymentSpec, LLMDeploymentStatus
 from llmcloud.api.names import Condition, Kind
 from llmcloud.api.objectstore import ObjectStoreSpec, ObjectStoreStatus
-from llmcloud.api.training import LLMTrainingJobSpec, LLMTrainingJobStatus
+from llmcloud.api.training import LLMTrainingJobSpec
+from llmcloud.api.training_status import LLMTrainingJobStatus
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from llmcloud.api.names import Condition
-from llmcloud.api.training import Phase
+from llmcloud.api.training_status import Phase
 from llmcloud.plan.conditions import reason_of
 from llmcloud.plan.goodput import HOUR_SECONDS
 from llmcloud.plan.model import Manifest, Owner, from_timestamp

@@ -21,7 +21,8 @@ from llmcloud.api.model import (
     TrainingModel,
 )
 from llmcloud.api.names import Condition, Reason
-from llmcloud.api.training import DatasetReference, LLMTrainingJobSpec, PinnedModel
+from llmcloud.api.training import DatasetReference, LLMTrainingJobSpec
+from llmcloud.api.training_status import PinnedModel
 from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.children import JobView, PodView
 from llmcloud.plan.fitting import length_refusal

@@ -87,7 +87,7 @@ def test_an_attempt_that_follows_another_is_counted_by_why_it_ended() -> None:
     metrics = TrainingMetrics()
     metrics.record(job(), {"phase": "Starting", "attempt": 1})
     first = {"phase": "Pending", "attempt": 1}
-    ended = {**first, "conditions": [condition("Ready", "False", "Preempted")]}
+    ended: Manifest = {**first, "conditions": [condition("Ready", "False", "Preempted")]}
     metrics.record(job(**ended), {"phase": "Starting", "attempt": 2})
     metrics.record(job(phase="Starting", attempt=2), {"phase": "Running", "attempt": 2})
     assert value(metrics, "llmcloud_training_restarts_total", reason="Preempted") == 1
@@ -96,7 +96,10 @@ def test_an_attempt_that_follows_another_is_counted_by_why_it_ended() -> None:
 
 def test_an_end_is_counted_once() -> None:
     metrics = TrainingMetrics()
-    done = {"phase": "Failed", "conditions": [condition("Ready", "False", "LossNotFinite")]}
+    done: Manifest = {
+        "phase": "Failed",
+        "conditions": [condition("Ready", "False", "LossNotFinite")],
+    }
     metrics.record(job(**RUNNING), done)
     metrics.record(job(**done), done)
     assert value(metrics, "llmcloud_training_ended_total", reason="LossNotFinite") == 1
