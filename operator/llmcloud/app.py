@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 from collections.abc import Iterable
@@ -36,8 +37,15 @@ logger = logging.getLogger(__name__)
 LEADING = Gauge("llmcloud_leading", "1 while this process holds the Lease")
 
 
+def collect_garbage_rarely() -> None:
+    """What was imported stays, and need not be looked through again and again."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 async def run(settings: Settings) -> None:
     """Run until a signal comes or leadership is lost."""
+    collect_garbage_rarely()
     queue, pulse, book, keys = WorkQueue(), Pulse(), ScalingBook(), KeyBook()
     trainings = TrainingMetrics()
     egress = EgressBook()

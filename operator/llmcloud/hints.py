@@ -30,7 +30,9 @@ CHILDREN: Final = (
 )
 _ROUTED: Final = frozenset({"engine", "egress"})
 CHILD_SECONDS: Final = 0.5
-"""A new child makes several events at once: they are one look, after those at new objects."""
+"""A new child makes several events at once: they are one look."""
+CHILD_PATIENCE_SECONDS: Final = 10.0
+"""In a rush, objects that have no child yet come first."""
 _APPLIED_VERSIONS: Final = 4096
 
 
@@ -105,6 +107,7 @@ class Hints:
                 Key(labels[LABEL_OWNER_KIND], meta["namespace"], labels[LABEL_OWNER_NAME]),
                 CHILD_SECONDS,
                 cause=meta["resourceVersion"],
+                patience_seconds=CHILD_PATIENCE_SECONDS,
             )
         if labels.get(LABEL_COMPONENT) in _ROUTED:
             self._queue.wake(self.routes)

@@ -13,13 +13,14 @@ import pytest
 from tests.localcluster.cluster import Cluster
 from tests.support.audit import OPERATOR_AGENT, Request, requests
 from tests.support.figures import figure
-from tests.support.kube import Kube, condition
+from tests.support.kube import Kube, Object, condition
 from tests.support.kubelet import end_all
 from tests.support.objects import changed, dataset, deployment, store, training_job
 from tests.support.operator import OperatorProcess
 from tests.support.waiting import wait_for
 
 STORES, DATASETS, SUSPENDED, DEPLOYMENTS, JOBS, BROKEN = 100, 20, 100, 20, 500, 20
+CREATION_SECONDS = 9.0
 
 
 def settled(kube: Kube, namespace: str, kind: str, count: int, reason: str) -> None:
@@ -85,8 +86,7 @@ def test_many_new_jobs_each_get_their_job_with_few_calls(
         manifests[i] = changed(manifests[i], "datasets", [{"name": "missing"}])
     broken = set(names[::step])
     since = datetime.now(UTC)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(kube.create, manifests))
+    create_evenly(kube, manifests)
     created_seconds = (datetime.now(UTC) - since).total_seconds()
 
     def jobs() -> set[str]:
@@ -120,6 +120,20 @@ def test_many_new_jobs_each_get_their_job_with_few_calls(
     assert set(reasons.values()) == {"DatasetNotFound"}
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: kube.delete("LLMTrainingJob", crowd, name), names))
+
+
+def create_evenly(kube: Kube, manifests: list[Object]) -> None:
+    """Create all in `CREATION_SECONDS`, one after the other; later if the API server is slower."""
+    began = time.monotonic()
+
+    def create(numbered: tuple[int, Object]) -> None:
+        number, manifest = numbered
+        due = began + CREATION_SECONDS * number / len(manifests)
+        time.sleep(max(0.0, due - time.monotonic()))
+        kube.create(manifest)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(create, enumerate(manifests)))
 
 
 def start_delays(seen: list[Request], names: list[str]) -> list[float]:

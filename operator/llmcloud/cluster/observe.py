@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.deployment import LLMDeploymentSpec
@@ -27,6 +28,7 @@ from llmcloud.cluster.execute import Intents
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
 from llmcloud.cluster.reports import Reports
+from llmcloud.cluster.shared_reads import SharedReads
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
@@ -90,6 +92,7 @@ class Observer:
         self._scope = scope
         self._note = note
         self._nodes = Nodes(client, catalogue.labels())
+        self._reads = SharedReads[Owner | None]()
 
     async def owner(self, kind: Kind, namespace: str, name: str) -> Owner | None:
         """The custom resource, or None."""
@@ -105,11 +108,16 @@ class Observer:
         if kind == Kind.ACCESS_KEY:
             self._keys.forget(namespace, name)
 
+    async def _referred(self, kind: Kind, namespace: str, name: str) -> Owner | None:
+        """What many may refer to."""
+        read = partial(self.owner, kind, namespace, name)
+        return await self._reads.read((kind, namespace, name), read)
+
     async def _owners(
         self, kind: Kind, namespace: str, names: Iterable[str]
     ) -> tuple[tuple[str, Owner | None], ...]:
         wanted = tuple(dict.fromkeys(names))
-        found = await asyncio.gather(*(self.owner(kind, namespace, name) for name in wanted))
+        found = await asyncio.gather(*(self._referred(kind, namespace, name) for name in wanted))
         return tuple(zip(wanted, found, strict=True))
 
     async def _pods(self, namespace: str | None, labels: str) -> list[PodView]:

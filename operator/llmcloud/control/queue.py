@@ -27,32 +27,61 @@ class Key:
     name: str
 
 
+@dataclass(frozen=True)
+class Turn:
+    """When a key is looked at: not before `due`, and of those that are due, the one with the
+    earliest `deadline` first. Both in seconds of `time.monotonic`."""
+
+    due: float
+    deadline: float
+
+    def sooner(self, other: "Turn | None") -> "Turn":
+        """The earlier of both, in each."""
+        if other is None:
+            return self
+        return Turn(min(self.due, other.due), min(self.deadline, other.deadline))
+
+
 @dataclass
 class WorkQueue:
-    """Due times by key. Times are seconds of `time.monotonic`."""
+    """Turns by key. A turn that was replaced stays in its heap until it is found there."""
 
-    _due: dict[Key, float] = field(default_factory=dict)
-    _heap: list[tuple[float, int, Key]] = field(default_factory=list)
+    _turns: dict[Key, Turn] = field(default_factory=dict)
+    _waiting: list[tuple[float, int, Key, Turn]] = field(default_factory=list)
+    _ready: list[tuple[float, int, Key, Turn]] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _running: dict[Key, float] = field(default_factory=dict)
-    _again: dict[Key, float] = field(default_factory=dict)
+    _again: dict[Key, Turn] = field(default_factory=dict)
     _causes: dict[Key, set[str]] = field(default_factory=dict)
     _failures: dict[Key, int] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def wake(self, key: Key, after_seconds: float = DEBOUNCE_SECONDS, cause: str = "") -> None:
+    def wake(
+        self,
+        key: Key,
+        after_seconds: float = DEBOUNCE_SECONDS,
+        cause: str = "",
+        patience_seconds: float = 0.0,
+    ) -> None:
         """Have `key` looked at after `after_seconds`, or earlier if it is due earlier.
 
-        `cause` is for `take_back`: a wake without one stays.
+        When more is due than can be looked at, keys that were due up to `patience_seconds` later
+        come first. `cause` is for `take_back`: a wake without one stays.
         """
         due = time.monotonic() + after_seconds
+        turn = Turn(due, due + patience_seconds)
         if key in self._running:
-            self._again[key] = min(due, self._again.get(key, due))
+            self._again[key] = turn.sooner(self._again.get(key))
             self._causes.setdefault(key, set()).add(cause)
             return
-        if due < self._due.get(key, float("inf")):
-            self._due[key] = due
-            heapq.heappush(self._heap, (due, next(self._order), key))
+        self._set(key, turn)
+
+    def _set(self, key: Key, turn: Turn) -> None:
+        before = self._turns.get(key)
+        turn = turn.sooner(before)
+        if turn != before:
+            self._turns[key] = turn
+            heapq.heappush(self._waiting, (turn.due, next(self._order), key, turn))
             self._changed.set()
 
     def take_back(self, key: Key, cause: str) -> None:
@@ -66,21 +95,20 @@ class WorkQueue:
         """The next key that is due; the caller must call `done`."""
         while True:
             now = time.monotonic()
-            while self._heap:
-                due, _, key = self._heap[0]
-                if self._due.get(key) != due:
-                    heapq.heappop(self._heap)
+            while self._waiting and self._waiting[0][0] <= now:
+                _, order, key, turn = heapq.heappop(self._waiting)
+                heapq.heappush(self._ready, (turn.deadline, order, key, turn))
+            while self._ready:
+                _, _, key, turn = heapq.heappop(self._ready)
+                if self._turns.get(key) != turn:
                     continue
-                if due > now:
-                    break
-                heapq.heappop(self._heap)
-                del self._due[key]
+                del self._turns[key]
                 self._running[key] = now
-                if self._heap:
+                if self._ready or self._waiting:
                     self._changed.set()
                 return key
             self._changed.clear()
-            wait = self._heap[0][0] - now if self._heap else None
+            wait = self._waiting[0][0] - now if self._waiting else None
             try:
                 await asyncio.wait_for(self._changed.wait(), wait)
             except TimeoutError:
@@ -96,18 +124,18 @@ class WorkQueue:
             delay = min(BACKOFF_SECONDS * 2.0 ** min(failures, 16), BACKOFF_MOST_SECONDS)
             self.wake(key, delay * random.uniform(0.5, 1.0))
             if again is not None:
-                self.wake(key, max(again - time.monotonic(), BACKOFF_SECONDS))
+                self.wake(key, max(again.due - time.monotonic(), BACKOFF_SECONDS))
             return
         self._failures.pop(key, None)
         if again_seconds is not None:
             self.wake(key, again_seconds)
         if again is not None:
-            self.wake(key, max(again - time.monotonic(), 0.0))
+            self._set(key, again)
 
     @property
     def depth(self) -> int:
         """Keys that wait, including those due later."""
-        return len(self._due)
+        return len(self._turns)
 
     def oldest_running_seconds(self) -> float:
         """Age of the longest reconcile under way; 0 without one."""

@@ -129,7 +129,7 @@ async def test_the_backoff_grows_and_is_capped() -> None:
         queue.wake(A, 0)
         await take(queue)
         queue.done(A, failed=True)
-        due.append(queue._due[A] - time.monotonic())
+        due.append(queue._turns[A].due - time.monotonic())
     assert max(due) <= BACKOFF_MOST_SECONDS
     assert min(due[10:]) >= BACKOFF_MOST_SECONDS / 2 - 1
     queue.wake(A, 0)
@@ -138,7 +138,7 @@ async def test_the_backoff_grows_and_is_capped() -> None:
     queue.wake(A, 0)
     await take(queue)
     queue.done(A, failed=True)
-    assert queue._due[A] - time.monotonic() <= 1.0
+    assert queue._turns[A].due - time.monotonic() <= 1.0
 
 
 async def test_the_age_of_the_longest_look() -> None:
@@ -155,3 +155,32 @@ def test_a_young_process_has_nothing_to_complain_of() -> None:
     pulse.beat()
     pulse.beat_lease()
     assert (pulse.complaint(WorkQueue()), pulse.events) == ("", 1)
+
+
+async def test_what_has_patience_comes_after_what_is_due_a_little_later() -> None:
+    queue = WorkQueue()
+    queue.wake(A, 0.0, patience_seconds=5.0)
+    queue.wake(B, 0.1)
+    await asyncio.sleep(0.2)
+    assert [await take(queue), await take(queue)] == [B, A]
+
+
+async def test_patience_ends() -> None:
+    queue = WorkQueue()
+    queue.wake(A, 0.0, patience_seconds=0.1)
+    queue.wake(B, 0.2)
+    await asyncio.sleep(0.3)
+    assert [await take(queue), await take(queue)] == [A, B]
+
+
+async def test_the_more_urgent_wake_counts_also_while_its_key_is_ready_or_looked_at() -> None:
+    queue = WorkQueue()
+    for key in (A, B):
+        queue.wake(key, 0.0, patience_seconds=5.0)
+    assert await take(queue) == A
+    queue.wake(B)
+    queue.wake(A)
+    await asyncio.sleep(2 * DEBOUNCE_SECONDS)
+    queue.done(A)
+    assert [await take(queue), await take(queue)] == [B, A]
+    assert queue.depth == 0
