@@ -188,6 +188,14 @@ class TestEnd:
         assert status["progress"]["percent"] == 100
         assert status["evaluation"]["baselines"][0]["name"] == "unigram"
 
+    def test_a_success_whose_pod_is_gone_is_asked_for_again_and_counts_nothing(self) -> None:
+        """The next attempt finds the result in the store (tests/training/test_result.py)."""
+        wordless = make_job(1, RECIPE, ended_at=NOW, succeeded=True, version=VERSION_1)
+        planned = plan(wordless, now=at(4))
+        assert (said(planned.status), planned.requeue_seconds) == (("False", "Preempted"), 6.0)
+        assert status_of(planned)["failures"] == 0
+        assert plan(wordless, now=at(10)).applies[0]["metadata"]["name"] == "it-train-a2"
+
     def test_a_model_that_misses_its_gate_fails_the_job_and_stays(self) -> None:
         outcome = trained(passed=False)
         planned = plan(succeeded_job(outcome, recipe=RECIPE, version=VERSION_1))
