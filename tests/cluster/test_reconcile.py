@@ -7,10 +7,11 @@ from llmcloud.api.names import Reason
 from tests.localcluster.cluster import Cluster
 from tests.support.conditions import wait_until
 from tests.support.kube import Kube, condition
-from tests.support.kubelet import end_all, end_pod, good_outcome
-from tests.support.objects import dataset, deployment, store, training_job
+from tests.support.kubelet import end_all, end_pod, good_outcome, run_pod
+from tests.support.objects import changed, dataset, deployment, store, training_job
 from tests.support.operator import OperatorProcess
 from tests.support.waiting import wait_for
+from tests.support.worlds import MODEL_DIGEST, trained
 
 Object = dict[str, Any]
 
@@ -141,6 +142,70 @@ def test_a_suspended_job_has_no_pods_and_resumes_as_a_new_attempt(
     assert kube.list("Job", namespace) == []
     kube.apply(training_job(namespace, suspend=False))
     ready(kube, "LLMTrainingJob", namespace, "train", "DatasetNotFound")
+
+
+def prepare(kube: Kube, namespace: str) -> None:
+    """Make the store `work` and the dataset `text` Ready."""
+    provision(kube, namespace)
+    kube.apply(dataset(namespace))
+    pod = pod_of(kube, namespace, "text-data-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "LLMDataset", namespace, "text", "Prepared")
+
+
+def test_a_budget_that_is_spent_stops_the_pods_until_it_is_raised(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    prepare(kube, namespace)
+    labels = {"nvidia.com/gpu.product": "Tesla-T4"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "t4", "labels": labels}}
+    kube.apply(node)
+    resources = {"accelerator": "nvidia-t4", "count": 8}
+    job = training_job(namespace, resources=resources, budget={"acceleratorHours": 4})
+    kube.apply(job)
+    pod = wait_for(
+        "the pod",
+        lambda: kube.list("Pod", namespace, "app.kubernetes.io/component=train"),
+        bool,
+        90,
+    )[0]
+    run_pod(kube, pod, 3600)
+    spent = ready(kube, "LLMTrainingJob", namespace, "train", "BudgetSpent", 40)
+    assert spent["metadata"]["generation"] == 1, "the operator writes no specification"
+    assert spent["status"]["goodput"]["acceleratorHours"] >= 4
+    wait_for(
+        "it is suspended",
+        lambda: condition(kube.get("LLMTrainingJob", namespace, "train"), "Suspended"),
+        lambda told: told.get("status") == "True",
+        40,
+    )
+    assert [j for j in kube.list("Job", namespace) if "train" in j["metadata"]["name"]] == []
+    kube.apply(changed(job, "budget.acceleratorHours", 100))
+    again = ready(kube, "LLMTrainingJob", namespace, "train", "Starting", 40)
+    assert again["status"]["attempt"] == 2
+    assert condition(again, "Suspended")["status"] == "False"
+    kube.delete("Node", "", "t4")
+
+
+def test_what_a_pod_said_at_its_end_is_told_though_no_operator_was_there(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    prepare(kube, namespace)
+    kube.apply(training_job(namespace, evaluation={"metrics": [{"name": "perplexity"}]}))
+    pod = pod_of(kube, namespace, "train-train-a1")
+    operator.kill()
+    try:
+        end_pod(kube, pod, trained())
+    finally:
+        operator.start()
+    done = ready(kube, "LLMTrainingJob", namespace, "train", "Succeeded", 60)
+    status = done["status"]
+    assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
+    assert status["model"]["digest"] == MODEL_DIGEST
+    assert status["evaluation"]["metrics"][0]["value"] == 12.5
+    assert status["progress"]["loss"] == 3.5
+    assert status["checkpoint"]["step"] == 40
+    assert status["goodput"]["productiveSeconds"] == 60
 
 
 def test_the_first_of_two_deployments_has_the_served_name(

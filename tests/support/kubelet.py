@@ -1,7 +1,7 @@
 """The test plays kubelet where there is none: it ends pods as a kubelet would report them."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llmcloud.api.contract import (
@@ -50,23 +50,34 @@ def good_outcome(pod: Object) -> Outcome:
 
 def end_pod(kube: Kube, pod: Object, outcome: Outcome | str, exit_code: int = 0) -> None:
     """Report the pod as ended, with an outcome or raw words as its termination message."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = _written(datetime.now(UTC))
     raw = outcome if isinstance(outcome, str) else json.dumps(outcome.wire())
     ended = {"exitCode": exit_code, "message": raw, "startedAt": now, "finishedAt": now}
     ended["reason"] = "Completed" if exit_code == 0 else "Error"
+    _report(kube, pod, "Succeeded" if exit_code == 0 else "Failed", {"terminated": ended})
+
+
+def run_pod(kube: Kube, pod: Object, seconds_ago: float) -> None:
+    """Report the pod as running since so long."""
+    since = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    _report(kube, pod, "Running", {"running": {"startedAt": _written(since)}})
+
+
+def _written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _report(kube: Kube, pod: Object, phase: str, state: Object) -> None:
     container = pod["spec"]["containers"][0]
-    state = {
+    reported = {
         "name": container["name"],
         "image": container["image"],
         "imageID": "",
         "ready": False,
         "restartCount": 0,
-        "state": {"terminated": ended},
+        "state": state,
     }
-    status = {
-        "phase": "Succeeded" if exit_code == 0 else "Failed",
-        "containerStatuses": [state],
-    }
+    status = {"phase": phase, "containerStatuses": [reported]}
     meta = pod["metadata"]
     kube.patch("Pod", meta["namespace"], meta["name"], {"status": status}, "status")
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 ENV_SCRATCH = "LLMCLOUD_SCRATCH"
 SAMPLED_EXAMPLES = 64
+TOLD_STEPS = 8
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,8 @@ def begin(
     if start is not None:
         live.durable(checkpoints.status_of(start[0], store, task.output_path))
     if aside:
-        steps = ", ".join(str(entry.step) for entry in aside)
+        steps = ", ".join(str(entry.step) for entry in aside[:TOLD_STEPS])
+        steps += " and others" if len(aside) > TOLD_STEPS else ""
         since = f"the checkpoint of step {start[0].step}" if start is not None else "the beginning"
         live.update(
             note=f"The checkpoints of these steps are corrupt or gone and were left aside: "
