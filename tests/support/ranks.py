@@ -114,6 +114,11 @@ class Training:
         shutil.copytree(str(location.credentials_path), keys)
         folder.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def recipe(self) -> str:
+        """Of the members, unless it is one of them."""
+        return str(self._members.get("recipe") or digest(self._members))
+
     def task(self, attempt: int, ranks: int) -> TrainingTask:
         inside = self.location.model_copy(update={"credentials_path": f"/work/{self.name}/keys"})
         values: dict[str, Any] = {
@@ -121,7 +126,7 @@ class Training:
             "namespace": "n",
             "owner_uid": f"uid-{self.name}",
             "attempt": attempt,
-            "recipe": digest(self._members),
+            "recipe": self.recipe,
             "code_version": "test",
             "task": "causal-lm",
             "method": "pretrain",
@@ -196,7 +201,7 @@ class Training:
 
         slots = sorted(info.path for info in self.store.list(f"{self.name}/ledger/"))
         entries = [LedgerEntry.model_validate_json(self.store.get(path)) for path in slots]
-        return history(entries, digest(self._members))
+        return history(entries, self.recipe)
 
     def await_checkpoint(self, ranks: Sequence[Rank], step: int) -> int:
         """Wait for a durable checkpoint of at least `step`; its step."""

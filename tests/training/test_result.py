@@ -101,7 +101,7 @@ def test_its_card_says_what_made_it_and_how_well_it_does(
 
 
 def test_its_end_tells_how_it_went(trained: tuple[Training, Outcome]) -> None:
-    _, outcome = trained
+    training, outcome = trained
     result, progress = outcome.training, outcome.progress
     assert result is not None
     assert progress is not None
@@ -115,6 +115,7 @@ def test_its_end_tells_how_it_went(trained: tuple[Training, Outcome]) -> None:
     assert progress.checkpoint.step == 24
     spent = progress.spent
     assert spent is not None
+    assert training.past().checkpoints[0].productive_seconds == spent.productive_seconds
     told = spent.startup_seconds + spent.productive_seconds + spent.checkpoint_seconds
     assert 0 < told <= spent.elapsed_seconds + 2
 

@@ -49,7 +49,8 @@ class CheckpointWriter:
     """Makes checkpoints durable, one at a time, in a thread of its own.
 
     `durable`: entries that are in the ledger already, the newest first.
-    `on_durable` is called in that thread after each one.
+    `on_durable` is called in that thread after each one. `productive_seconds` tells how long the
+    steps took that led to a step.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class CheckpointWriter:
         keep: int,
         durable: Sequence[CheckpointEntry],
         on_durable: Callable[[CheckpointStatus], None],
+        productive_seconds: Callable[[int], int],
         group: Group,
     ) -> None:
         self._store = store
@@ -72,6 +74,7 @@ class CheckpointWriter:
         # Whatever is older was deleted by the attempt that wrote the one after.
         self._durable = list(durable[: keep + 1])
         self._on_durable = on_durable
+        self._productive_seconds = productive_seconds
         self._group = group
         self._meeting: Any = group.store.clone() if group.store is not None else None
         self._thread: threading.Thread | None = None
@@ -156,6 +159,7 @@ class CheckpointWriter:
             files=files,
             bytes=sum(file.bytes for file in files),
             time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            productive_seconds=self._productive_seconds(written.step),
         )
         self._ledger.append_checkpoint(entry)
         self._tell(written.step, _ledger(written.step), "durable")

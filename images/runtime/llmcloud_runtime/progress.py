@@ -20,12 +20,17 @@ class Clock:
     first_step: float | None = None
     """When the first step could begin."""
     trained_seconds: float = 0.0
+    """Spent in steps, with those of the attempts that this one goes on from."""
     stalled_seconds: float = 0.0
     """Training stood still for a checkpoint."""
     durable_seconds: float = 0.0
     """The part of `trained_seconds` whose result is durable."""
     _mark: float = 0.0
     _saved: dict[int, float] = field(default_factory=dict)
+
+    def go_on(self, productive_seconds: float) -> None:
+        """Training goes on from a checkpoint to which steps of so many seconds led."""
+        self.trained_seconds = self.durable_seconds = productive_seconds
 
     def begin(self) -> None:
         """The first step begins."""
@@ -43,9 +48,13 @@ class Clock:
         """Training goes on; the checkpoint is on its way."""
         self.stalled_seconds += self._passed()
 
+    def productive_seconds(self, step: int) -> int:
+        """Of the steps that led to the checkpoint of `step`, which is being made."""
+        return round(self._saved[step])
+
     def durable(self, step: int) -> None:
         """The checkpoint of `step` is in the store."""
-        self.durable_seconds = self._saved.pop(step, self.durable_seconds)
+        self.durable_seconds = self._saved.pop(step)
 
     def finish(self) -> None:
         """What was trained is in the store as a model."""

@@ -102,10 +102,11 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
                     keep=task.checkpoint_keep,
                     durable=durable,
                     on_durable=partial(made_durable, live, clock),
+                    productive_seconds=clock.productive_seconds,
                     group=group,
                 )
             )
-            start = begin(task, store, writer, durable, live, scratch, group)
+            start = begin(task, store, writer, durable, live, clock, scratch, group)
             steps = learn(task, learned, prepared, start, writer, live, clock, scratch, group)
         group.leave()
         if not group.leads:
@@ -201,6 +202,7 @@ def begin(
     writer: checkpoints.CheckpointWriter,
     durable: list[CheckpointEntry],
     live: Live,
+    clock: Clock,
     scratch: Path,
     group: Group,
 ) -> tuple[CheckpointEntry, Path] | None:
@@ -211,6 +213,7 @@ def begin(
     start = restore_together(store, task.output_path, durable, scratch / "resume", group, aside)
     if start is not None:
         live.durable(checkpoints.status_of(start[0], store, task.output_path))
+        clock.go_on(start[0].productive_seconds)
     if aside:
         steps = ", ".join(str(entry.step) for entry in aside[:TOLD_STEPS])
         steps += " and others" if len(aside) > TOLD_STEPS else ""

@@ -202,13 +202,17 @@ TASK: Final[TypeAdapter[Task]] = TypeAdapter(Task)
 
 
 class CheckpointEntry(ApiModel):
-    """A durable checkpoint: all files are in the store and their digests are here."""
+    """A durable checkpoint: all files are in the store and their digests are here.
+
+    `productive_seconds`: of all steps that led to it, of whatever attempts.
+    """
 
     step: int
     path: str  # folder, relative to the job's output path
     files: list[FileEntry]
     bytes: int
     time: str
+    productive_seconds: int = 0
 
 
 ModelKind = Literal["full", "adapter", "report"]
@@ -263,8 +267,9 @@ class CheckpointStatus(ApiModel):
 class Spent(ApiModel):
     """Where the seconds of one attempt went, as its trainer knows it.
 
-    `productive_seconds`: in steps whose result is durable. `checkpoint_seconds`: training stood
-    still for a checkpoint. `elapsed_seconds`: in all, since the process began.
+    `productive_seconds`: in steps whose result is durable, with those of the attempts that it goes
+    on from. `checkpoint_seconds`: training stood still for a checkpoint. `elapsed_seconds`: in all,
+    since the process began.
     """
 
     startup_seconds: int

@@ -119,7 +119,7 @@ def totals_of(world: TrainingWorld, devices: int) -> Totals:
     before = _from_annotation(leader.spent)
     progress = last_told(world, leader.attempt)
     told = progress.spent if progress is not None else None
-    totals = before.plus(_own(leader, told, first=before == Totals())) if told else before
+    totals = before.plus(_own(leader, told, before)) if told else before
     totals = totals.at_least(recorded)
     failed_at = _failed_at(world, leader)
     begun = leader.created or leader.began
@@ -140,11 +140,14 @@ def _failed_at(world: TrainingWorld, leader: PodView) -> datetime | None:
     return job.finished if job is not None else None
 
 
-def _own(leader: PodView, told: Spent, *, first: bool) -> Totals:
-    """The attempt's own part. To start once is needed, to start again is lost to the failure."""
-    start = _wait_seconds(leader) + told.startup_seconds
+def _own(leader: PodView, told: Spent, before: Totals) -> Totals:
+    """The attempt's own part. To start once is needed, to start again is lost to the failure.
+
+    What is productive is known from the store, also of attempts whose end nobody saw.
+    """
+    start, first = _wait_seconds(leader) + told.startup_seconds, before == Totals()
     return Totals(
-        productive=told.productive_seconds,
+        productive=max(0, told.productive_seconds - before.productive),
         startup=start if first else 0,
         restart=0 if first else start,
         checkpoint=told.checkpoint_seconds,
@@ -190,6 +193,8 @@ def held_now(world: TrainingWorld, devices: int) -> tuple[float, int]:
     for pod in pods:
         assert pod.began is not None
         finished = pod.termination.finished if pod.termination is not None else None
+        if finished is None and pod.gone_by is not None and pod.gone_by < world.now:
+            finished = pod.gone_by  # a lost node's pod never goes
         live += finished is None
         held += devices * max(0.0, ((finished or world.now) - pod.began).total_seconds())
     return max(recorded, held), devices * live

@@ -4,7 +4,7 @@ from llmcloud.api.contract import Progress
 from llmcloud.api.names import Kind
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.inputs import TrainingWorld
-from llmcloud.plan.model import Manifest, Plan
+from llmcloud.plan.model import Manifest, Plan, timestamp
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
 from tests.support.worlds import (
     DEFAULTS,
@@ -81,6 +81,17 @@ def test_spent_the_pods_save_and_stop_also_those_that_tell_nothing() -> None:
     assert said(planned.status) == ("False", "BudgetSpent")
     assert by_type(planned.status)["Suspended"]["status"] == "False"
     assert hours(planned) == 1.0
+
+
+def test_a_lost_nodes_pod_is_counted_until_its_grace_has_ended() -> None:
+    raw = raw_job(1, RECIPE)
+    pod = raw_pod(raw, "Running", **runs())
+    pod["metadata"]["deletionTimestamp"] = timestamp(at(100))
+    status = {"attempt": 1}
+    for seconds, requeue in ((60, PROGRESS_SECONDS), (99999, None)):
+        planned = plan(pods=(pod_view(pod),), status=status, seconds=seconds)
+        assert said(planned.status)[1] != "BudgetSpent", seconds
+        assert planned.requeue_seconds == requeue
 
 
 def test_then_the_job_is_suspended_and_stays_so() -> None:

@@ -178,8 +178,9 @@ def test_the_time_that_it_was_suspended_is_not_lost() -> None:
 def test_to_start_again_is_lost_to_the_restart_too() -> None:
     before = {"productive": 100, "startup": 50, "restart": 185, "checkpoint": 5, "accelerator": 0}
     second = attempt(2, running(410), created=at(400), before=before)
-    planned = plan(second, progress=told(SPENT, attempt=2), status={"attempt": 2})
-    assert goodput(planned)["productiveSeconds"] == 200
+    resumed = spent(startup=20, productive=230, checkpoint=5, elapsed=300)
+    planned = plan(second, progress=told(resumed, attempt=2), status={"attempt": 2})
+    assert goodput(planned)["productiveSeconds"] == 230
     assert goodput(planned)["lostSeconds"] == lost(50, 215, 10)
 
 

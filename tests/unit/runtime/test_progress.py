@@ -22,10 +22,16 @@ def test_steps_are_productive_once_they_are_durable() -> None:
     assert one.spent.productive_seconds == 150
 
 
-def test_a_checkpoint_that_was_not_made_here_changes_nothing() -> None:
-    one = clock(trained=100)
-    one.durable(3)
-    assert one.spent.productive_seconds == 0
+def test_what_earlier_attempts_made_durable_is_productive_too() -> None:
+    one = Clock()
+    one.go_on(500)
+    assert one.spent.productive_seconds == 500
+    one.begin()
+    one.trained_seconds += 40
+    one.saving(9)
+    assert one.productive_seconds(9) == 540
+    one.durable(9)
+    assert one.spent.productive_seconds == 540
 
 
 def test_time_passes_once_as_training_or_as_a_pause() -> None:
