@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     CheckpointEntry,
@@ -29,11 +28,10 @@ from llmcloud.api.contract import (
 from llmcloud.api.names import Reason
 from llmcloud.cloud import pod
 from llmcloud.cloud.base import Store, open_store
-from llmcloud.cloud.errors import OutputOccupied
 from llmcloud.cloud.ledger import Ledger
-from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest
+from llmcloud.cloud.manifest import MANIFEST, publish_manifest
 from llmcloud.cloud.report import Report
-from llmcloud_runtime import checkpoints, configuration, gates, schedule
+from llmcloud_runtime import checkpoints, configuration, gates, past, schedule
 from llmcloud_runtime import group as groups
 from llmcloud_runtime.data import Data, opened_data
 from llmcloud_runtime.endings import end_now, hang_watch, stop_signal
@@ -52,7 +50,6 @@ if TYPE_CHECKING:
 
 ENV_SCRATCH = "LLMCLOUD_SCRATCH"
 SAMPLED_EXAMPLES = 64
-TOLD_STEPS = 8
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +78,7 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
         recipe=task.recipe,
         owner_uid=task.owner_uid,
     )
-    finished, durable = shared_job(task, store, ledger, group)
+    finished, durable = past.shared_job(task, store, ledger, group)
     if finished is not None:
         if group.leads:
             publish_manifest(store, task.output_path + MANIFEST, finished)
@@ -106,7 +103,7 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
                     group=group,
                 )
             )
-            start = begin(task, store, writer, durable, live, clock, scratch, group)
+            start = past.begin(task, store, writer, durable, live, clock, scratch, group)
             steps = learn(task, learned, prepared, start, writer, live, clock, scratch, group)
         group.leave()
         if not group.leads:
@@ -127,63 +124,6 @@ def made_durable(live: Live, clock: Clock, checkpoint: CheckpointStatus) -> None
     live.update(checkpoint=checkpoint, spent=clock.spent)
 
 
-def take_job(
-    task: TrainingTask, store: Store, ledger: Ledger
-) -> tuple[ModelManifest | None, list[CheckpointEntry]]:
-    """The model, if this recipe has one already; else the job is ours, with its checkpoints.
-
-    Raises OutputOccupied, Fenced.
-    """
-    manifest = read_manifest(store, task.output_path + MANIFEST, ModelManifest)
-    if manifest is not None and manifest.recipe != task.recipe:
-        raise OutputOccupied(
-            f"{store.url(task.output_path)} holds the model of another specification; choose "
-            f"another spec.output.store.path."
-        )
-    if manifest is not None:
-        return manifest, []
-    past = ledger.begin()
-    return past.complete, past.checkpoints
-
-
-def shared_job(
-    task: TrainingTask, store: Store, ledger: Ledger, group: Group
-) -> tuple[ModelManifest | None, list[CheckpointEntry]]:
-    """What rank 0 finds when it takes the job, on all ranks. Raises as `take_job` does."""
-
-    def taken() -> str:
-        finished, durable = take_job(task, store, ledger)
-        return _Taken(finished=finished, durable=durable).model_dump_json(by_alias=True)
-
-    found = _Taken.model_validate_json(group.shared("job", taken))
-    return found.finished, found.durable
-
-
-class _Taken(ApiModel):
-    finished: ModelManifest | None
-    durable: list[CheckpointEntry]
-
-
-def restore_together(
-    store: Store,
-    output_path: str,
-    durable: list[CheckpointEntry],
-    folder: Path,
-    group: Group,
-    aside: list[CheckpointEntry],
-) -> tuple[CheckpointEntry, Path] | None:
-    """The checkpoint that rank 0 finds whole, on every rank's disk; `aside` gets those it does
-    not."""
-    start: tuple[CheckpointEntry, Path] | None = None
-    if group.leads:
-        start = checkpoints.restore(store, output_path, durable, folder, aside)
-    chosen = group.shared("resume", lambda: start[0].path if start else "")
-    if group.leads or not chosen:
-        return start
-    wanted = [entry for entry in durable if entry.path == chosen]
-    return checkpoints.restore(store, output_path, wanted, folder)
-
-
 def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> "Prepared":
     """Load models and tokenizer; everything that does not fit is refused here."""
     import torch
@@ -194,35 +134,6 @@ def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> "
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(cpu_threads())
     return preparation.prepare(task, learned, judged, scratch)
-
-
-def begin(
-    task: TrainingTask,
-    store: Store,
-    writer: checkpoints.CheckpointWriter,
-    durable: list[CheckpointEntry],
-    live: Live,
-    clock: Clock,
-    scratch: Path,
-    group: Group,
-) -> tuple[CheckpointEntry, Path] | None:
-    """The checkpoint that training goes on from, on local disk; None: from the first step."""
-    if group.leads:
-        writer.sweep()
-    aside: list[CheckpointEntry] = []
-    start = restore_together(store, task.output_path, durable, scratch / "resume", group, aside)
-    if start is not None:
-        live.durable(checkpoints.status_of(start[0], store, task.output_path))
-        clock.go_on(start[0].productive_seconds)
-    if aside:
-        steps = ", ".join(str(entry.step) for entry in aside[:TOLD_STEPS])
-        steps += " and others" if len(aside) > TOLD_STEPS else ""
-        since = f"the checkpoint of step {start[0].step}" if start is not None else "the beginning"
-        live.update(
-            note=f"The checkpoints of these steps are corrupt or gone and were left aside: "
-            f"{steps}; training goes on from {since}."
-        )
-    return start
 
 
 def learn(
