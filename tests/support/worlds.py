@@ -10,14 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llmcloud.api.contract import (
-    CheckpointStatus,
     DatasetResult,
     MetricResult,
     Outcome,
-    Progress,
     ProvisionResult,
     Retry,
-    Spent,
     TrainingResult,
 )
 from llmcloud.api.names import (
@@ -40,6 +37,7 @@ from llmcloud.plan.children import (
     pod_view,
 )
 from llmcloud.plan.model import Manifest, Owner, PodDefaults, owner_from, timestamp
+from tests.support.telling import spent, told
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DEFAULTS = PodDefaults(
@@ -373,23 +371,6 @@ def trained(*, passed: bool = True) -> Outcome:
             baselines=[MetricResult(name="unigram", value=99.0, passed=True)],
         ),
         progress=told(spent(startup=5, productive=60, checkpoint=1, elapsed=70), step=100),
-    )  # fmt: skip
-
-
-def spent(*, startup: int, productive: int, checkpoint: int, elapsed: int) -> Spent:
-    """Where an attempt's seconds went."""
-    return Spent(
-        startup_seconds=startup, productive_seconds=productive, checkpoint_seconds=checkpoint,
-        elapsed_seconds=elapsed,
-    )  # fmt: skip
-
-
-def told(spent: Spent | None = None, *, attempt: int = 1, step: int = 50) -> Progress:
-    """What a trainer tells after so many of a hundred steps."""
-    saved = CheckpointStatus(step=40, url="s3://c/40/", time=timestamp(NOW), bytes=9)
-    return Progress(
-        phase="Running", attempt=attempt, step=step, total_steps=100, percent=step, loss=3.5,
-        tokens_seen=1000, checkpoint=saved, spent=spent, mfu=0.4,
     )  # fmt: skip
 
 

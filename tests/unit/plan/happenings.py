@@ -11,7 +11,7 @@ from llmcloud.api.leases import KeySample, WindowSample, day_of, minute_of
 from llmcloud.api.names import Kind
 from llmcloud.plan.model import Manifest, from_timestamp, timestamp
 from llmcloud.scaling.observation import Decision
-from tests.support import worlds
+from tests.support import telling, worlds
 from tests.support.ideal import IdealCluster
 
 Fate = Callable[[IdealCluster, datetime], None]
@@ -101,8 +101,8 @@ def report(cluster: IdealCluster, now: datetime) -> None:
     attempts = [int(j["metadata"]["labels"]["llmcloud.dev/attempt"]) for j in cluster.jobs()]
     begun = [running["startedAt"] for running in _running(cluster)]
     elapsed = round((now - min(map(from_timestamp, begun), default=now)).total_seconds())
-    spent = worlds.spent(startup=1, productive=elapsed // 2, checkpoint=1, elapsed=elapsed)
-    cluster.progress = worlds.told(spent, attempt=max(attempts, default=1))
+    spent = telling.spent(startup=1, productive=elapsed // 2, checkpoint=1, elapsed=elapsed)
+    cluster.progress = telling.told(spent, attempt=max(attempts, default=1))
 
 
 def _running(cluster: IdealCluster) -> Iterator[Manifest]:

@@ -6,6 +6,7 @@ from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan, timestamp
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
+from tests.support.telling import spent, told
 from tests.support.worlds import (
     DEFAULTS,
     at,
@@ -18,9 +19,7 @@ from tests.support.worlds import (
     ready_store,
     runs,
     said,
-    spent,
     succeeded_job,
-    told,
     trained,
 )
 

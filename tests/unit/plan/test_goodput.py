@@ -12,6 +12,7 @@ from llmcloud.plan.children import ANNOTATION_SPENT, JobView, PodView, job_view,
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan, timestamp
 from llmcloud.plan.training import plan_training
+from tests.support.telling import spent, told
 from tests.support.worlds import (
     DEFAULTS,
     NOW,
@@ -25,8 +26,6 @@ from tests.support.worlds import (
     ready_store,
     refusal,
     runs,
-    spent,
-    told,
     trained,
 )
 
