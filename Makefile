@@ -62,8 +62,13 @@ test: setup ## Everything, ending with pytest's own line
 soak: setup ## The whole matrices instead of a seeded tenth, one JSON line per figure
 	@$(PY) -m pytest -q -s --soak tests/contract tests/training tests/cluster tests/e2e
 
-bench-data: setup ## Quality and speed of datasets, prepared and read, one JSON line per figure
-	@$(PY) -m tests.bench.data
+bench-data: setup .venv-bench/.ready ## Quality and speed of datasets (OPTIONS="--corpus-mb 2000"), one JSON line per figure
+	@$(PY) -m tests.bench.data $(OPTIONS)
+.venv-bench/.ready: requirements/bench.lock
+	@python3 -m venv .venv-bench
+	@.venv/bin/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes requirements/bench.lock
+	@.venv/bin/uv pip install --quiet --python .venv-bench/bin/python --no-deps presidio-evaluator==0.3.2  # for its sentences
+	@touch $@
 
 bench-operator: setup ## Many objects: start delays, calls per object, writes when settled
 	@$(PY) -m pytest -q -s tests/cluster/test_scale.py

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Locks the extras of pyproject.toml: one file per image (Python 3.13) and dev.lock (Python 3.11).
+# Locks the extras of pyproject.toml: one file per image (Python 3.13), dev.lock and bench.lock (Python 3.11).
 # Pins already in a lock are kept while pyproject.toml allows them; `lock.sh --upgrade` moves them all.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +14,9 @@ lock() {
         --output-file "requirements/$extra.lock" "$@" >/dev/null
 }
 
-lock dev 3.11 "$@"
+for tool in dev bench; do
+    lock "$tool" 3.11 "$@"
+done
 for image in operator gateway data runtime; do
     lock "$image" 3.13 "$@"
 done

@@ -1,44 +1,29 @@
 """`make bench-data`: what the steps find, what they take by mistake, and how fast they are.
 
-The personal data is the generator's test part, against which no rule was looked at; real text is
-the standard library's source and documentation. Speed is told beside datatrove's own stage over
-the same documents on one core. Last, a whole preparation over a store: `CORPUS_MB` (200) of text
-by two workers.
+Personal data stands in the generator's test part and in sentences that others wrote. Stages are
+told beside datatrove's over the same documents on one core; the loader beside itself on local
+files; and a whole corpus is prepared by the pods' own command over a real store.
 """
 
-import sysconfig
+import argparse
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from datatrove.pipeline.formatters.pii import PIIFormatter
-
-from llmcloud_data.cleaning import language, normalised
-from llmcloud_data.near_duplicates import shingles, signature
-from llmcloud_data.redaction import redacted
-from llmcloud_data.repetition import repeats
 from tests.bench.loader import measure_loader
+from tests.bench.others_templates import others_documents
+from tests.bench.preparation import measure_preparation, measure_versions
+from tests.bench.real_text import measure_real_text
+from tests.bench.stages.measure import measure_stages
 from tests.support.corpus import documents
 from tests.support.figures import LINES, figure
 from tests.support.near_copies import planted, remove
-from tests.support.redactions import ENTITIES, scores
+from tests.support.redactions import scores
 
-DOCUMENTS = 5000
-WORKERS = 2
-THRESHOLD = 0.8
-CHECKSUMMED = {"creditCard", "iban", "nationalId"}
-
-
-def main() -> None:
-    measure_duplicates()
-    measure_redaction()
-    texts = real_texts()
-    measure_false_redactions(texts)
-    measure_speed(texts)
-    measure_loader()
-    print("\n".join(LINES))
+DOCUMENTS: Final = 5000
+THRESHOLD: Final = 0.8
+CHECKSUMMED: Final = {"creditCard", "iban", "nationalId"}
 
 
 def measure_duplicates() -> None:
@@ -50,57 +35,45 @@ def measure_duplicates() -> None:
 
 
 def measure_redaction() -> None:
-    for entity, found in scores(documents("test", DOCUMENTS, seed=1)).items():
-        for name, score in found.items():
-            goal = 0.95 if name == "f2" and entity in CHECKSUMMED else None
-            figure(f"{entity} {name}", score.value, "share", goal, floor=True)
-            figure(f"{entity} {name}, low end of 95 %", score.low, "share")
-            figure(f"{entity} {name}, high end of 95 %", score.high, "share")
-
-
-def real_texts() -> list[str]:
-    """The standard library without its tests, and its documentation of topics."""
-    library = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(
-        file
-        for file in library.rglob("*.py")
-        if not {"site-packages", "test", "tests", "idle_test"} & set(file.parts)
-    )
-    return [file.read_text(encoding="utf-8", errors="ignore") for file in files]
-
-
-def measure_false_redactions(texts: list[str]) -> None:
-    """Addresses of authors are real; everything else that is found is not."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        redacted(text, ENTITIES, counts)
-    millions = sum(len(text.split()) for text in texts) / 1e6
-    figure("real text", millions, "million words")
-    for entity in ENTITIES:
-        name = "redactions (authors' addresses)" if entity == "email" else "false redactions"
-        figure(f"{entity} {name}", counts[entity] / millions, "per million words")
-
-
-def measure_speed(texts: list[str]) -> None:
-    def rate(step: Callable[[str], object]) -> float:
-        started = time.perf_counter()
-        for text in texts:
-            step(text)
-        return sum(len(text.split()) for text in texts) / (time.perf_counter() - started)
-
-    formatter = PIIFormatter()
-    ours = rate(lambda text: redacted(text, ["email", "ipAddress"], Counter()))
-    theirs = ("datatrove PIIFormatter", rate(formatter.format))
-    figure("redact e-mail and IP", ours, "words/s", 1.0, floor=True, anchor=theirs)
-    steps: dict[str, Callable[[str], object]] = {
-        "redact all": lambda text: redacted(text, ENTITIES, Counter()),
-        "normalise": normalised,
-        "language": language,
-        "repetition": repeats,
-        "MinHash signature": lambda text: signature(shingles(text)),
+    parts = {
+        "test part": documents("test", DOCUMENTS, seed=1),
+        "others' sentences": others_documents(DOCUMENTS, seed=1),
     }
-    for name, step in steps.items():
-        figure(name, rate(step), "words/s")
+    for part, lines in parts.items():
+        for entity, found in scores(lines).items():
+            for name, score in found.items():
+                goal = 0.95 if name == "f2" and entity in CHECKSUMMED else None
+                what = f"{part}: {entity} {name}"
+                figure(what, score.value, "share", goal, floor=True)
+                figure(f"{what}, low end of 95 %", score.low, "share")
+                figure(f"{what}, high end of 95 %", score.high, "share")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.bench.data", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--corpus-mb", type=int, default=200, help="the whole one: 2000")
+    options: argparse.Namespace = parser.parse_args()
+    return options
+
+
+PARTS: Final[dict[str, Callable[[int], None]]] = {
+    "duplicates": lambda corpus_bytes: measure_duplicates(),
+    "redaction": lambda corpus_bytes: measure_redaction(),
+    "real-text": lambda corpus_bytes: measure_real_text(),
+    "stages": lambda corpus_bytes: measure_stages(),
+    "loader": lambda corpus_bytes: measure_loader(),
+    "versions": measure_versions,
+    "preparation": measure_preparation,
+}
+
+
+def main() -> None:
+    options = parse()
+    for name in options.only:
+        PARTS[name](options.corpus_mb * 1_000_000)
+        print("\n".join(LINES), flush=True)
+        LINES.clear()
 
 
 if __name__ == "__main__":

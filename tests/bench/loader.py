@@ -83,6 +83,21 @@ def measure(name: str, dataset: StoredDataset, folder: Path) -> None:
     fetched = sum(file.stat().st_size for file in scratch.rglob("*.bin"))
     needed = total_bytes // 2  # one of two ranks, in the middle of the only window
     figure(f"loader, {name}: fetched by a resumed rank", fetched / needed, "of its shards", 1.0)
+    shutil.rmtree(scratch)
+
+    with Loader([dataset], 1, scratch) as loader:
+        before = marks(loader.stream(0, len(loader) // 3))
+    with Loader([dataset], 1, scratch) as loader:
+        after = marks(loader.stream(len(loader) // 3, len(loader)))
+    twice = len(before & after)
+    left_out = SHARDS * SHARD_SEQUENCES - len(before | after)
+    figure(f"loader, {name}: read twice after a resume", twice, "sequences", 0)
+    figure(f"loader, {name}: left out by a resume", left_out, "sequences", 0)
+
+
+def marks(blocks: Iterator[Tokens]) -> set[bytes]:
+    """The first tokens of every sequence, which no two share."""
+    return {sequence[:8].tobytes() for block in blocks for sequence in block}
 
 
 def drain(loader: Loader, start: int) -> tuple[float, float]:

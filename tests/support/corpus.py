@@ -172,10 +172,14 @@ def documents(part: Part, count: int, seed: int) -> Iterator[list[Line]]:
         yield lines
 
 
+def placeholder(entity: Entity) -> str:
+    """What takes the place of personal data, as the documentation has it."""
+    return "<" + "".join(f"_{c}" if c.isupper() else c for c in entity).upper() + ">"
+
+
 def _planted(entity: Entity, values: Values) -> Line:
     template = values.dice.choice(half(TEMPLATES[entity], values.part))
-    placeholder = "<" + "".join(f"_{c}" if c.isupper() else c for c in entity).upper() + ">"
-    return Line(template.format(values.of(entity)), template.format(placeholder), entity)
+    return Line(template.format(values.of(entity)), template.format(placeholder(entity)), entity)
 
 
 def _plain(text: str) -> Line:

@@ -45,7 +45,7 @@ def planted(count: int, seed: int) -> Planted:
         for place in dice.sample(range(DOCUMENT_WORDS), number % CHANGES + 1):
             changed[place] = dice.choice(WORDS)
         texts += [" ".join(words), " ".join(changed)]
-        near[len(texts) - 1] = _similarity(*texts[-2:])
+        near[len(texts) - 1] = similarity(*texts[-2:])
         if number % 10 == 0:
             copies.add(len(texts))
             texts.append("  ".join(words) + "\n")
@@ -69,7 +69,8 @@ def remove(corpus: Planted, threshold: float, folder: Path) -> Removed:
     )
 
 
-def _similarity(one: str, two: str) -> float:
+def similarity(one: str, two: str) -> float:
+    """Jaccard similarity of the sets of five-word runs, from the words themselves."""
     runs = []
     for text in (one, two):
         words = simple_words(text)

@@ -1,0 +1,1 @@
+"""Our stages and datatrove's over the same documents, on the same core, in turns."""
