@@ -19,7 +19,9 @@ from llmcloud_data.redaction import redacted
 from tests.support.figures import figure
 from tests.support.redactions import ENTITIES
 
-SAMPLE_CHARACTERS: Final = 16_000_000
+SEED: Final = 2
+"""Rules were corrected after a look at what seed 1 draws."""
+SAMPLE_CHARACTERS: Final = 8_000_000
 FILE_CHARACTERS: Final = 1_000_000
 VOCABULARY: Final = 32_000
 TESTS: Final = {"site-packages", "test", "tests", "idle_test"}
@@ -76,7 +78,7 @@ DOCUMENTS: Final = {"", ".txt", ".md", ".rst", ".gz", ".html"}
 def _sample(files: Iterator[Path]) -> list[str]:
     """Texts in an order drawn by seed, until there is enough; of each file its beginning."""
     order = sorted(file for file in files if file.is_file() and not file.is_symlink())
-    random.Random(1).shuffle(order)
+    random.Random(SEED).shuffle(order)
     texts, left = [], SAMPLE_CHARACTERS
     for file in order:
         data = file.read_bytes()

@@ -26,10 +26,11 @@ _RESERVED: Final = re.compile(
 
 _IPV4: Final = re.compile(r"(?<![\w.-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w-]|\.[0-9]|/[0-9])")
 _IPV6: Final = re.compile(
-    r"(?<![\w:.])[23][0-9a-fA-F]{3}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:]|\.[0-9])"
+    r"(?<![\w:.])[23][0-9a-fA-F]{3}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:]|\.[0-9]|/[0-9])"
 )
 _VERSION_BEFORE: Final = re.compile(
-    r"(?:\b(?:versions?|ver|release|rev|build|section|chapter|clause)|==|[<>~^]=?|\bv)[\s.:=]*$",
+    r"(?:\b(?:versions?|ver|release|rev|build|section|chapter|clause|(?:up|down)grade[ds]? to)|==|"
+    r"[<>~^]=?|\bv)[\s.:=]*$",
     re.IGNORECASE,
 )
 _CONTEXT_CHARACTERS: Final = 40
@@ -46,6 +47,7 @@ _NORTH_AMERICAN: Final = re.compile(
     r"\([2-9][0-9]{2}\) ?[0-9]{3}[-.][0-9]{4}|"
     r"[2-9][0-9]{2}([-.])[0-9]{3}\1[0-9]{4}"
 )
+_DATE: Final = re.compile(r"(?:19|20)[0-9]{2}([-./])[01][0-9]\1[0-3][0-9](?![0-9])")
 _PHONE_BEFORE: Final = re.compile(
     r"\b(?:tele?(?:ph|f)\w*|phones?|tel|mobil\w*|cell|cellphone|fax|whatsapp|sms|rufnummer|gsm|"
     r"handy|hotline|(?:call|reach|ring|text|dial) (?:me|us|him|her|them))\b",
@@ -70,8 +72,8 @@ def emails(text: str) -> Iterator[tuple[int, int]]:
 
 
 def ip_addresses(text: str) -> Iterator[tuple[int, int]]:
-    """Public IPv4 and IPv6 addresses, not networks. Numbers of which three are small, or that
-    follow a version's name, are a version or a section."""
+    """Public IPv4 and IPv6 addresses of one host, not networks. Numbers of which three are small,
+    or that follow a version's name, are a version or a section."""
     for match in _IPV4.finditer(text):
         octets = [int(part) for part in match[0].split(".")]
         if sorted(octets)[-2] < _SMALL_OCTET or not _is_public(match[0]):
@@ -90,14 +92,15 @@ def _ipv6(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_public(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_global
+        parsed = ipaddress.ip_address(address)
+        return parsed.is_global and not parsed.is_multicast
     except ValueError:
         return False
 
 
 def phones(text: str) -> Iterator[tuple[int, int]]:
     """Numbers that a country has given out, by libphonenumber's tables: with a country's code
-    anywhere; without one in North America's form, or after a word as "phone"."""
+    anywhere; without one in North America's form, or after a word as "phone". No dates."""
     taken = [match.span() for match in _INTERNATIONAL.finditer(text) if _is_assigned(match[0])]
     places = {start for start, _ in taken}
     for match in _NATIONAL.finditer(text):
@@ -119,8 +122,10 @@ def _is_assigned(number: str) -> bool:
 def _is_national(text: str, match: re.Match[str]) -> bool:
     if _NORTH_AMERICAN.fullmatch(match[0]):
         return _parses(match[0], "US")
-    before = text[max(0, match.start() - _CONTEXT_CHARACTERS) : match.start()]
-    if not _PHONE_BEFORE.search(before):
+    start = match.start()
+    if _DATE.match(text, start) or not _PHONE_BEFORE.search(
+        text, max(0, start - _CONTEXT_CHARACTERS), start
+    ):
         return False
     return any(_parses(match[0], region) for region in _REGIONS)
 
