@@ -137,7 +137,7 @@ def _deployment_world(
 ) -> DeploymentWorld:
     spec = parse(LLMDeploymentSpec, owner.spec)
     if isinstance(spec, str):
-        return DeploymentWorld(owner, None, None, None, (), NOW)
+        return DeploymentWorld(owner, None, None, (), (), NOW)
 
     def source(model: ServedModel | None) -> tuple[Owner | None, Owner | None]:
         job = _served_job(owner, model.training_job if model else None, others)
@@ -146,7 +146,7 @@ def _deployment_world(
 
     adapters = tuple(AdapterView(one.name, *source(one.model)) for one in spec.adapters)
     job, store = source(spec.model)
-    return DeploymentWorld(owner, job, store, None, (), NOW, nodes=nodes, adapters=adapters)
+    return DeploymentWorld(owner, job, store, (), (), NOW, nodes=nodes, adapters=adapters)
 
 
 def plan_of(

@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any
 
 from llmcloud.api.accesskey import KeyUsage
-from llmcloud.api.contract import Progress
+from llmcloud.api.contract import GroupSample, Progress
 from llmcloud.api.kinds import KINDS
 from llmcloud.api.leases import KeySample
 from llmcloud.api.names import ANNOTATION_INTENT, FINALIZER, LABEL_COMPONENT, Kind
 from llmcloud.cluster.execute import with_intent
 from llmcloud.plan.accesskey import KeyWorld, plan_access_key
 from llmcloud.plan.autoscaling import ScalingView
+from llmcloud.plan.canary import Evidence
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.dataset import DatasetWorld, plan_dataset
 from llmcloud.plan.deployment import plan_deployment
@@ -50,6 +51,9 @@ class IdealCluster:
     in_use: frozenset[str] = frozenset()
     decision: Decision | None = None
     loads: dict[str, int] = field(default_factory=dict)
+    counted: tuple[str | None, GroupSample, GroupSample] | None = None
+    """What gateways counted of the stable revision and of the canary, and in which window (None:
+    in every one). None: they do not answer."""
     key_samples: dict[str, KeySample] = field(default_factory=dict)
     key_usage: KeyUsage | None = None
     gone: bool = False
@@ -137,20 +141,32 @@ class IdealCluster:
         return TrainingWorld(owner, dataset, stores, jobs, now, tuple(pods), self.progress)
 
     def _deployment(self, owner: Owner, pods: list[PodView], now: datetime) -> DeploymentWorld:
-        engine = self.children.get(("Deployment", f"{owner.name}-engine"))
+        engines = [child for key, child in self.children.items() if is_engine(*key)]
         egress = self.children.get(("Deployment", f"{owner.name}-egress"))
         return DeploymentWorld(
             owner,
             self._reference(Kind.TRAINING_JOB, "train"),
             self._reference(Kind.OBJECT_STORE, "work"),
-            engine_view(engine) if engine else None,
+            tuple(engine_view(engine) for engine in engines),
             tuple(pod for pod in pods if pod.component != "egress"),
             now,
             ScalingView(self.decision, None, self.loads),
             "",
             engine_view(egress) if egress else None,
             tuple(pod for pod in pods if pod.component == "egress"),
+            evidence=self._evidence(owner),
         )
+
+    def _evidence(self, owner: Owner) -> Evidence | None:
+        """As the gateways count: of the window that the status names."""
+        canary = owner.status.get("canary")
+        if self.counted is None:
+            return None
+        window, *counts = self.counted
+        if not canary or window not in (None, canary.get("stepStartTime")):
+            return Evidence()
+        names = (owner.status["model"]["revision"], canary["revision"])
+        return Evidence(dict(zip(names, counts, strict=True)))
 
     def steps(self, plan: Plan, now: datetime) -> list[Step]:
         """The steps of the executor, in its order."""
@@ -250,6 +266,11 @@ def spent_in(status: Manifest) -> dict[str, float]:
     lost: dict[str, float] = goodput.pop("lostSeconds", {})
     goodput.pop("mfu", None)
     return goodput | lost
+
+
+def is_engine(kind: str, name: str) -> bool:
+    """Whether a child is the Deployment of an engine's revision."""
+    return kind == "Deployment" and "-engine-" in name
 
 
 def is_room(job: Manifest) -> bool:

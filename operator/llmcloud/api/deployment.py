@@ -22,11 +22,15 @@ from llmcloud.api.external import External, Fallback
 from llmcloud.api.leases import KeyLease
 from llmcloud.api.model import TaskName, TrainingJobModel
 from llmcloud.api.prompt import Prompt
+from llmcloud.api.rollout import CanaryStatus, Rejected, Rollout
 
 ServedModelName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"),
 ]
+
+
+RevisionName = Annotated[str, StringConstraints(max_length=16)]
 
 
 class ServedModel(ApiModel):
@@ -110,7 +114,7 @@ class LLMDeploymentSpec(ApiModel):
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
             "model", "external", "engine", "resources", "pod", "replicas", "scaling", "hold",
-            "adapters", "prompts", "access", "fallback",
+            "adapters", "rollout", "prompts", "access", "fallback",
         }
     )  # fmt: skip
 
@@ -134,6 +138,9 @@ class LLMDeploymentSpec(ApiModel):
         default=Scaling(), description="How the number of replicas follows the load."
     )
     hold: Hold = Field(default=Hold(), description="Requests that wait for a replica.")
+    rollout: Rollout | None = Field(
+        default=None, description="How a changed model or specification comes in."
+    )
     adapters: list[Adapter] = Field(
         default=[],
         description="LoRA adapters served beside the model. They come and go without a restart "
@@ -197,6 +204,25 @@ class DeployedModel(ApiModel):
     path: str | None = Field(default=None, description="Its folder there.", max_length=1024)
 
 
+class StableModel(DeployedModel):
+    """The model that serves, and the revision of the replicas that serve it."""
+
+    revision: str | None = Field(
+        default=None,
+        description="Of the replicas that serve it: a hash of all that makes them.",
+        max_length=16,
+    )
+    replaces: list[RevisionName] | None = Field(
+        default=None,
+        description="Earlier revisions that serve until there are replicas enough of this one.",
+        max_length=8,
+        json_schema_extra=LIST_ATOMIC,
+    )
+    rejected: Rejected | None = Field(
+        default=None, description="What was tried last instead of it, and rolled back."
+    )
+
+
 class AdapterStatus(ApiModel):
     """One adapter of the specification."""
 
@@ -247,7 +273,7 @@ class LLMDeploymentStatus(Status):
     ready_replicas: int = Field(default=0, description="Replicas that answer.", ge=0)
     desired_replicas: int = Field(default=0, description="Replicas wanted.", ge=0)
     selector: str = Field(default="", description="Label selector of the replicas.", max_length=512)
-    model: DeployedModel | None = Field(default=None, description="The model that is served.")
+    model: StableModel | None = Field(default=None, description="The model that is served.")
     adapters: list[AdapterStatus] = Field(
         default=[],
         description="The adapters, and whether they are served.",
@@ -256,6 +282,9 @@ class LLMDeploymentStatus(Status):
     )
     scaling: ScalingStatus | None = Field(
         default=None, description="Why there are as many replicas as there are."
+    )
+    canary: CanaryStatus | None = Field(
+        default=None, description="The revision that is being tried."
     )
     leases: list[KeyLease] = Field(
         default=[],

@@ -18,6 +18,7 @@ LABEL_OWNER_KIND: Final = f"{GROUP}/owner-kind"
 LABEL_OWNER_NAME: Final = f"{GROUP}/owner-name"
 LABEL_OWNER_UID: Final = f"{GROUP}/owner-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_REVISION: Final = f"{GROUP}/revision"
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
@@ -26,6 +27,7 @@ ANNOTATION_ADAPTERS: Final = f"{GROUP}/adapters"
 ANNOTATION_INTENT: Final = f"{GROUP}/intent-hash"
 ANNOTATION_LEASES: Final = f"{GROUP}/leases"
 ANNOTATION_RECIPE: Final = f"{GROUP}/recipe"
+ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"
 ANNOTATION_REFRESH: Final = f"{GROUP}/refresh"
 ANNOTATION_SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
 
@@ -133,6 +135,11 @@ class Reason(StrEnum):
     # Deployments
     ROUTE_CONFLICT = "RouteConflict"
     REPLICAS_NOT_READY = "ReplicasNotReady"
+    CANARY = "Canary"
+    CANARY_STARTED = "CanaryStarted"
+    CANARY_RAISED = "CanaryRaised"
+    CANARY_PROMOTED = "CanaryPromoted"
+    CANARY_REJECTED = "CanaryRejected"
 
     # Access keys
     DISABLED = "Disabled"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from llmcloud.api.base import digest
 from llmcloud.api.names import (
     ANNOTATION_INTENT,
+    ANNOTATION_REPLICAS,
     API_VERSION,
     FINALIZER,
     MANAGER_CHILDREN,
@@ -34,6 +35,20 @@ def with_intent(manifest: Manifest) -> Manifest:
     meta = manifest["metadata"]
     annotations = {**meta.get("annotations", {}), ANNOTATION_INTENT: digest(manifest)}
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
+
+
+def intent_of(kind: str, raw: Manifest | None) -> dict[tuple[str, str], str]:
+    """The intent hash that a child carries, if it is there."""
+    if not raw:
+        return {}
+    meta = raw["metadata"]
+    return {(kind, meta["name"]): (meta.get("annotations") or {}).get(ANNOTATION_INTENT, "")}
+
+
+def engine_intent(raw: Manifest) -> dict[tuple[str, str], str]:
+    """That of an engine's Deployment; none if anyone has changed its number of replicas."""
+    asked = (raw["metadata"].get("annotations") or {}).get(ANNOTATION_REPLICAS)
+    return intent_of("Deployment", raw if asked == str(raw["spec"].get("replicas")) else None)
 
 
 async def apply_children(

@@ -14,7 +14,6 @@ from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TrainingJobModel
 from llmcloud.api.names import (
-    ANNOTATION_INTENT,
     API_VERSION,
     LABEL_COMPONENT,
     LABEL_OWNER_UID,
@@ -24,7 +23,8 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.adapters import adapter_views
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.egressbook import EgressBook
-from llmcloud.cluster.execute import Intents
+from llmcloud.cluster.engines import engine_deployments
+from llmcloud.cluster.execute import Intents, engine_intent, intent_of
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
 from llmcloud.cluster.reports import Reports
@@ -32,6 +32,7 @@ from llmcloud.cluster.shared_reads import SharedReads
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
+from llmcloud.plan.canary import Evidence
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
 from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
@@ -43,6 +44,7 @@ from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
+from llmcloud.plan.rollout import counting_window
 from llmcloud.plan.routes import RoutesWorld, holders
 from llmcloud.plan.served_model import newest_passing, pinned_model, trained_model
 from llmcloud.plan.training import is_final
@@ -52,14 +54,6 @@ from llmcloud.scaling.book import Replicas, ScalingBook
 
 Reference = tuple[Kind, str, str]
 """Kind, namespace and name."""
-
-
-def _intent(kind: str, raw: Manifest | None) -> dict[tuple[str, str], str]:
-    """The intent hash that a child carries, if it is there."""
-    if not raw:
-        return {}
-    meta = raw["metadata"]
-    return {(kind, meta["name"]): (meta.get("annotations") or {}).get(ANNOTATION_INTENT, "")}
 
 
 @dataclass(frozen=True)
@@ -271,35 +265,35 @@ class Observer:
         now = datetime.now(UTC)
         spec = parse(LLMDeploymentSpec, owner.spec)
         if isinstance(spec, str):
-            return DeploymentWorld(owner, None, None, None, (), now), {}
+            return DeploymentWorld(owner, None, None, (), (), now), {}
         holder = holders(await self.deployments()).get(served_name(owner, spec))
         taken = holder is not None and holder.uid != owner.uid and not owner.deleting
         rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
         adapters, named = await adapter_views(owner, spec, self._served_job, self.owner)
         job, store = await self._model_references(owner, spec, [*rival, *named])
         at = (owner.namespace, owner.name)
-        raw, egress, budget, policy = await asyncio.gather(
-            self._child("apps/v1", "Deployment", *at, ENGINE),
+        raws, egress, budget, policy = await asyncio.gather(
+            engine_deployments(self._client, owner),
             self._child("apps/v1", "Deployment", *at, EGRESS),
             self._child("policy/v1", "PodDisruptionBudget", *at, ENGINE),
             self._child("networking.k8s.io/v1", "NetworkPolicy", *at, "serving"),
         )
-        unscaled = raw and raw["spec"].get("replicas") == owner.status.get("desiredReplicas", 0)
         alone = egress and egress["spec"].get("replicas") == 1
         intents = {
-            **_intent("Deployment", raw if unscaled else None),
-            **_intent("Deployment", egress if alone else None),
-            **_intent("PodDisruptionBudget", budget),
-            **_intent("NetworkPolicy", policy),
+            **{key: intent for raw in raws for key, intent in engine_intent(raw).items()},
+            **intent_of("Deployment", egress if alone else None),
+            **intent_of("PodDisruptionBudget", budget),
+            **intent_of("NetworkPolicy", policy),
         }
         pods = await self._pods(owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
         engines = tuple(pod for pod in pods if pod.component == ENGINE)
         others = tuple(pod for pod in pods if pod.component == EGRESS)
+        counted = self._book.groups(time.monotonic(), at, counting_window(owner.status))
         return DeploymentWorld(
             owner,
             job,
             store,
-            engine_view(raw) if raw else None,
+            tuple(engine_view(raw) for raw in raws),
             engines,
             now,
             await self._scaling(owner, engines),
@@ -310,6 +304,7 @@ class Observer:
             await self._placed_nodes(spec),
             adapters,
             await self._reports.adapters(engines) if adapters else {},
+            None if counted is None else Evidence(counted),
         ), intents
 
     async def _child(

@@ -33,12 +33,13 @@ def bounds(spec: LLMDeploymentSpec) -> Bounds:
 
 def scaling_terms(spec: LLMDeploymentSpec, model: Manifest) -> Terms:
     """What the policy is to go by; `model` is the pinned one."""
+    served = {key: model[key] for key in ("digest", "url") if key in model}
     hold = spec.scaling.scale_down_delay_seconds
     return Terms(
         bounds=bounds(spec),
         hold_seconds=None if hold is None else float(hold),
         zero_after_seconds=float(spec.scaling.scale_to_zero_after_seconds),
-        profile=digest([model, spec.engine.wire(), spec.resources.wire()]),
+        profile=digest([served, spec.engine.wire(), spec.resources.wire()]),
     )
 
 

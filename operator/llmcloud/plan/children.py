@@ -15,6 +15,7 @@ from llmcloud.api.names import (
     GROUP,
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
+    LABEL_REVISION,
 )
 from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 
@@ -89,6 +90,8 @@ class PodView:
     adapters: str = ""
     """As annotated: what its sidecar has been told."""
     component: str = ""
+    revision: str = ""
+    """Of an engine's replica."""
     port: int = ENGINE_PORT
     """Where it serves, if it does."""
     leases: str = ""
@@ -259,6 +262,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         restarts=max((s.get("restartCount", 0) for s in main), default=0),
         adapters=annotations.get(ANNOTATION_ADAPTERS, ""),
         component=labels.get(LABEL_COMPONENT, ""),
+        revision=labels.get(LABEL_REVISION, ""),
         port=_serving_port(raw),
         leases=annotations.get(ANNOTATION_LEASES, ""),
         deletion_cost=annotations.get(ANNOTATION_DELETION_COST, ""),

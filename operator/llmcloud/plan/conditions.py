@@ -105,7 +105,27 @@ def reason_of(status: Manifest, type_: Condition) -> str:
 
 
 def notices(before: Manifest, after: Manifest) -> list[Notice]:
-    """The events that a change of status deserves: one if Ready's status or reason changed."""
+    """The events that a change of status deserves: one if Ready's status or reason changed, and
+    one for a step of a canary."""
+    return [*_of_ready(before, after), *_of_the_canary(before, after)]
+
+
+def _of_the_canary(before: Manifest, after: Manifest) -> list[Notice]:
+    old, new = before.get("canary") or {}, after.get("canary") or {}
+    if new and new.get("revision") != old.get("revision"):
+        message = f"Revision {new['revision']} is to be tried with {new['weight']} % of requests"
+        return [Notice(False, Reason.CANARY_STARTED, message)]
+    if new and new["weight"] != old["weight"]:
+        message = f"Revision {new['revision']} did well with {old['weight']} % of the requests "
+        message += f"and gets {new['weight']} %"
+        return [Notice(False, Reason.CANARY_RAISED, message)]
+    if old and (after.get("model") or {}).get("revision") == old["revision"]:
+        message = f"Revision {old['revision']} did well and replaces what served before"
+        return [Notice(False, Reason.CANARY_PROMOTED, message)]
+    return []
+
+
+def _of_ready(before: Manifest, after: Manifest) -> list[Notice]:
     old = {c["type"]: c for c in before.get("conditions") or []}
     new = {c["type"]: c for c in after.get("conditions") or []}
     ready = new.get(Condition.READY)

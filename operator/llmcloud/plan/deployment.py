@@ -1,5 +1,6 @@
 """LLMDeployment: pin a model, keep its replicas, follow the load, tell the truth."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from llmcloud.api.contract import ENGINE_PORT
@@ -17,15 +18,13 @@ from llmcloud.plan.autoscaling import desired_replicas, scaling_status
 from llmcloud.plan.conditions import Judgement
 from llmcloud.plan.deployment_world import (
     DeploymentWorld,
-    EngineView,
     base_url,
     deployment_status,
     served_name,
 )
-from llmcloud.plan.draining import deletion_costs, disruption_budget
+from llmcloud.plan.draining import disruption_budget
 from llmcloud.plan.egress import fallback_children, lease_members, plan_external
 from llmcloud.plan.engines import choose_engine
-from llmcloud.plan.failures import Problem, obstacle, serving_failure
 from llmcloud.plan.manifests.egress import serving_policy
 from llmcloud.plan.manifests.engine import (
     ModelSource,
@@ -33,7 +32,15 @@ from llmcloud.plan.manifests.engine import (
     engine_selector,
 )
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.revisions import (
+    engine_children,
+    next_late_seconds,
+    revision_of,
+    revision_views,
+)
+from llmcloud.plan.rollout import Look, Rollout, Wanted, decide, look_again_seconds, sizes
 from llmcloud.plan.served_model import pinned_model, trained_model
+from llmcloud.plan.serving import judge, trouble
 from llmcloud.plan.stores import Missing, usable_store
 from llmcloud.scaling.observation import Decision
 
@@ -47,12 +54,14 @@ _KEPT = (
     "model",
     "adapters",
     "scaling",
+    "canary",
     "leases",
 )
 
 
 def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
-    """The engine's Deployment for the pinned model, with as many replicas as the load needs."""
+    """The Deployments of the revisions that serve or are tried, with as many replicas as the load
+    needs."""
     owner = world.owner
     if owner.deleting:
         return Plan()
@@ -68,33 +77,77 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     engine = choose_engine(spec, model.task, model.kind, defaults.catalogue, world.nodes)
     if isinstance(engine, Missing):
         return replace(_waiting(world, engine), requeue_seconds=NODES_SECONDS)
-    current = world.engine.replicas if world.engine else spec.scaling.min_replicas
-    decision = desired_replicas(spec, current, world.scaling.decision)
+    decision = desired_replicas(spec, _current(owner, spec), world.scaling.decision)
     name = served_name(owner, spec)
-    adapters = resolve_adapters(owner, spec, world.adapters, serving=world.engine is not None)
-    child = engine_deployment(
-        owner, spec, model, name, decision.replicas, engine, adapters.stores, defaults
-    )
-    members = _members(world, spec, model, decision, defaults)
+    adapters = resolve_adapters(owner, spec, world.adapters, serving=bool(world.engines))
+    wanted = engine_deployment(owner, spec, model, name, 0, engine, adapters.stores, defaults)
+    rollout, asked = _roll_out(world, spec, model, revision_of(wanted), decision.replicas)
+    children = engine_children(world, rollout, wanted, asked)
+    told = _told(owner, model, revision_of(wanted), rollout, asked)
+    members = {
+        **_members(world, told, asked, decision, defaults),
+        **lease_members(world, spec),
+        **({} if rollout.canary is None else {"canary": rollout.canary}),
+    }
+    marks = children.marks
     if spec.adapters:
         members["adapters"] = adapter_status(spec, adapters, world.pods, world.adapter_reports)
-    judgement = _judge(world, name, decision, members)
-    costs: tuple[Manifest, ...] = ()
-    if decision.replicas < current:
-        costs = deletion_costs(owner, world.pods, world.scaling.loads, decision.replicas)
-    if spec.adapters:
-        costs = tell_pods(owner, world.pods, costs, adapters)
-    on_the_way = unsettled(members.get("adapters", ()), world.pods)
+        marks = tell_pods(owner, world.pods, marks, adapters)
     extra, stale = fallback_children(world, spec, defaults)
     return Plan(
         applies=(
-            serving_policy(owner, defaults, spec.engine.port or ENGINE_PORT),
-            *costs, child, disruption_budget(owner), *extra,
+            serving_policy(owner, defaults, _ports(world, spec)),
+            *marks, *children.engines, disruption_budget(owner), *extra,
         ),
-        deletes=stale,
-        status=deployment_status(world, judgement, members),
-        requeue_seconds=LOOK_AGAIN_SECONDS if on_the_way else None,
+        deletes=(*children.deletes, *stale),
+        status=deployment_status(world, judge(world, name, rollout, asked, members), members),
+        requeue_seconds=_look_again_seconds(world, spec, rollout, members),
     )  # fmt: skip
+
+
+def _current(owner: Owner, spec: LLMDeploymentSpec) -> int:
+    """The replicas that were wanted before; the fewest if there were none of this kind."""
+    before: int = owner.status.get("desiredReplicas", 0) if "model" in owner.status else 0
+    return before or spec.scaling.min_replicas
+
+
+def _ports(world: DeploymentWorld, spec: LLMDeploymentSpec) -> set[int]:
+    """Those of the replicas that there are and of those that are to come."""
+    return {spec.engine.port or ENGINE_PORT, *(pod.port for pod in world.pods)}
+
+
+def _roll_out(
+    world: DeploymentWorld,
+    spec: LLMDeploymentSpec,
+    model: ModelSource,
+    revision: str,
+    replicas: int,
+) -> tuple[Rollout, dict[str, int]]:
+    """Which revisions serve or are tried, and the replicas of each."""
+    there = revision_views(world)
+    problem = trouble(world, revision)
+    look = Look(
+        Wanted(revision, model.digest, model.training_job),
+        spec.rollout.canary if spec.rollout else None,
+        there,
+        replicas,
+        world.now,
+        world.evidence,
+        problem.message if problem else "",
+    )
+    rollout = decide(world.owner.status, look)
+    return rollout, sizes(rollout, there, replicas)
+
+
+def _look_again_seconds(
+    world: DeploymentWorld, spec: LLMDeploymentSpec, rollout: Rollout, members: Manifest
+) -> float | None:
+    settings = spec.rollout.canary if spec.rollout else None
+    late = next_late_seconds(world)
+    moments = [look_again_seconds(rollout, settings, world.now, late)]
+    if unsettled(members.get("adapters", ()), world.pods):
+        moments.append(LOOK_AGAIN_SECONDS)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _waiting(world: DeploymentWorld, missing: Missing) -> Plan:
@@ -112,7 +165,7 @@ def _model(world: DeploymentWorld, spec: LLMDeploymentSpec) -> ModelSource | Mis
         return _trained_model(world, spec.model.training_job)
     if spec.model.store is None:
         return Missing(Reason.SPEC_INVALID, "spec.model: set exactly one of store, trainingJob")
-    access = usable_store(spec.model.store.name, world.store, must_be_ready=world.engine is None)
+    access = usable_store(spec.model.store.name, world.store, must_be_ready=not world.engines)
     if isinstance(access, Missing):
         return access
     path = spec.model.store.path
@@ -125,7 +178,7 @@ def _trained_model(world: DeploymentWorld, which: TrainingJobModel) -> ModelSour
     pinned = model or pinned_model(world.owner, which)
     if pinned is None:
         return _no_model(job, which)
-    access = usable_store(pinned["store"], world.store, must_be_ready=world.engine is None)
+    access = usable_store(pinned["store"], world.store, must_be_ready=not world.engines)
     if isinstance(access, Missing):
         return access
     return ModelSource(
@@ -155,16 +208,15 @@ def _no_model(job: Owner | None, which: TrainingJobModel) -> Missing:
     return Missing(Reason.MODEL_NOT_READY, f"LLMTrainingJob {which.name} has no model yet: {said}")
 
 
-def _members(
-    world: DeploymentWorld,
-    spec: LLMDeploymentSpec,
+def _told(
+    owner: Owner,
     model: ModelSource,
-    decision: Decision,
-    defaults: PodDefaults,
+    revision: str,
+    rollout: Rollout,
+    asked: Mapping[str, int],
 ) -> Manifest:
-    owner = world.owner
-    engine = world.engine or EngineView(0, 0, "", 0)
-    pinned = {
+    """`status.model`: that of the stable revision, which is the wanted one or was before."""
+    pinned: Manifest = {
         "digest": model.digest,
         "trainingJob": model.training_job,
         "task": model.task,
@@ -172,52 +224,35 @@ def _members(
         "store": model.store.location.name,
         "path": model.path,
     }
+    if rollout.stable != revision:
+        before = owner.status["model"]
+        pinned = {key: before.get(key) for key in pinned}
+    told = {
+        **pinned,
+        "revision": rollout.stable,
+        "replaces": [one for one in rollout.replaces if one in asked] or None,
+        "rejected": rollout.rejected,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _members(
+    world: DeploymentWorld,
+    model: Manifest,
+    asked: Mapping[str, int],
+    decision: Decision,
+    defaults: PodDefaults,
+) -> Manifest:
+    owner = world.owner
     return {
-        **lease_members(world, spec),
         "url": base_url(world, defaults.gateway_url),
         "replicas": sum(pod.phase in ("Pending", "Running") for pod in world.pods),
-        "readyReplicas": engine.ready,
+        "readyReplicas": sum(engine.ready for engine in world.engines if engine.revision in asked),
         "desiredReplicas": decision.replicas,
         "selector": ",".join(f"{k}={v}" for k, v in sorted(engine_selector(owner).items())),
-        "model": {key: value for key, value in pinned.items() if value is not None},
+        "model": model,
         "scaling": scaling_status(owner, decision, world.pods, world.scaling.start, world.now),
     }
-
-
-def _judge(world: DeploymentWorld, name: str, decision: Decision, members: Manifest) -> Judgement:
-    if world.name_taken_by:
-        return Judgement(
-            False,
-            Reason.ROUTE_CONFLICT,
-            f"The older LLMDeployment {world.name_taken_by} serves {name} on /v1. This one "
-            f"answers on /ns/{world.owner.namespace}/v1; choose another servedModelName",
-            stalled=True,
-        )
-    engine = world.engine or EngineView(0, 0, "", 0)
-    ready = engine.ready
-    if decision.replicas == 0:
-        return Judgement(
-            True, Reason.SCALED_TO_ZERO, "No replica runs; the first request starts one"
-        )
-    if min(ready, engine.updated) >= decision.replicas:
-        return Judgement(True, Reason.SERVING, f"{name} answers on {members['url']}")
-    problem = _trouble(world, engine)
-    if problem is not None:
-        return Judgement(ready > 0, problem.reason, problem.message, reconciling=True)
-    serving = min(ready, engine.updated)
-    message = f"{serving} of {decision.replicas} replicas are ready as specified"
-    return Judgement(
-        ready > 0,
-        Reason.REPLICAS_NOT_READY,
-        message,
-        reconciling=ready == 0 or engine.updated < ready,
-    )
-
-
-def _trouble(world: DeploymentWorld, engine: EngineView) -> Problem | None:
-    refused = (engine.refused,) if engine.refused else ()
-    pods = tuple(pod for pod in world.pods if not pod.ready and not pod.deleting)
-    return obstacle(() if refused else pods, refused) or serving_failure(pods)
 
 
 def _kept(owner: Owner) -> Manifest:

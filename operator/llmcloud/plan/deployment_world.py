@@ -8,9 +8,11 @@ from typing import Any
 from llmcloud.api.adapter import AdapterReport
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.leases import KeySample
+from llmcloud.api.names import LABEL_REVISION
 from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.adapters import AdapterView
 from llmcloud.plan.autoscaling import ScalingView
+from llmcloud.plan.canary import Evidence
 from llmcloud.plan.children import PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.model import Manifest, ObjectRef, Owner
@@ -18,7 +20,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, Owner
 
 @dataclass(frozen=True)
 class EngineView:
-    """The engine's Deployment as it is."""
+    """The Deployment of an engine's revision, or of an egress pod, as it is."""
 
     replicas: int
     ready: int
@@ -27,6 +29,10 @@ class EngineView:
     updated: int
     """Replicas of the newest template; 0 until the cluster has looked at it."""
     ref: ObjectRef | None = None
+    revision: str = ""
+    late: bool = False
+    """No replica became ready within the progress deadline."""
+    raw: Manifest = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class DeploymentWorld:
     owner: Owner
     training_job: Owner | None
     store: Owner | None
-    engine: EngineView | None
+    engines: tuple[EngineView, ...]
     pods: tuple[PodView, ...]
     now: datetime
     scaling: ScalingView = field(default_factory=ScalingView)
@@ -51,26 +57,26 @@ class DeploymentWorld:
     adapters: tuple[AdapterView, ...] = ()
     adapter_reports: Mapping[str, AdapterReport] = field(default_factory=dict)
     """By the name of the pod."""
+    evidence: Evidence | None = None
+    """What gateways counted since the canary's step began; None while they do not answer."""
 
 
 def engine_view(raw: Manifest) -> EngineView:
     """The Deployment as the API server gives it."""
     status: dict[str, Any] = raw.get("status") or {}
-    failure: Manifest = next(
-        (
-            c
-            for c in status.get("conditions") or []
-            if c["type"] == "ReplicaFailure" and c["status"] == "True"
-        ),
-        {},
-    )
-    seen = status.get("observedGeneration", 0) >= raw.get("metadata", {}).get("generation", 0)
+    meta: dict[str, Any] = raw.get("metadata") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
+    failure = conditions.get("ReplicaFailure", {})
+    seen = status.get("observedGeneration", 0) >= meta.get("generation", 0)
     return EngineView(
         replicas=raw["spec"].get("replicas", 1),
         ready=status.get("readyReplicas", 0),
-        refused=failure.get("message", ""),
+        refused=failure.get("message", "") if failure.get("status") == "True" else "",
         updated=status.get("updatedReplicas", 0) if seen else 0,
-        ref=_reference(raw.get("metadata", {})),
+        ref=_reference(meta),
+        revision=(meta.get("labels") or {}).get(LABEL_REVISION, ""),
+        late=conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
+        raw=raw,
     )
 
 

@@ -19,7 +19,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, Plan, PodDefaults
 def plan_external(
     world: DeploymentWorld, spec: LLMDeploymentSpec, external: External, defaults: PodDefaults
 ) -> Plan:
-    """The egress pod; an engine of an earlier specification goes."""
+    """The egress pod; engines of an earlier specification go."""
     owner = world.owner
     drain = spec.scaling.drain_seconds
     child = egress_deployment(owner, external, spec.pod, drain, defaults)
@@ -32,10 +32,9 @@ def plan_external(
         "selector": ",".join(f"{k}={v}" for k, v in sorted(egress_selector(owner).items())),
         **lease_members(world, spec),
     }
-    engine = world.engine.ref if world.engine else None
     return Plan(
         applies=(serving_policy(owner, defaults), child, *told_pods(world, spec)),
-        deletes=(engine,) if engine else (),
+        deletes=tuple(engine.ref for engine in world.engines if engine.ref),
         status=deployment_status(world, _judge(world, spec, external, url), members),
     )
 

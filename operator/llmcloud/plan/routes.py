@@ -12,6 +12,7 @@ from llmcloud.api.contract import (
     ROUTES_CONFIG_MAP,
     ROUTES_KEY,
     Route,
+    RouteGroup,
     RouteTable,
 )
 from llmcloud.api.deployment import LLMDeploymentSpec
@@ -21,6 +22,7 @@ from llmcloud.plan.children import PodView
 from llmcloud.plan.deployment_world import served_name
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, parse
+from llmcloud.plan.rollout import counting_window, part
 
 EGRESS_IN_FLIGHT = 1024
 """Per egress pod; what the provider bears is its own to say."""
@@ -81,7 +83,10 @@ def route_list(world: RoutesWorld) -> list[Route]:
         if spec.external is None and not owner.status.get("model"):
             continue
         name = served_name(owner, spec)
-        engines, egress = _endpoints(world.pods.get((owner.namespace, owner.uid), ()))
+        pods = [p for p in world.pods.get((owner.namespace, owner.uid), ()) if _answers(p)]
+        egress = sorted(endpoint(pod) for pod in pods if pod.component == EGRESS)
+        engines = [pod for pod in pods if pod.component != EGRESS]
+        groups = _groups(owner, engines)
         routes.append(
             Route(
                 namespace=owner.namespace,
@@ -90,7 +95,9 @@ def route_list(world: RoutesWorld) -> list[Route]:
                 labels=owner.raw["metadata"].get("labels") or {},
                 shared=holding[name].uid == owner.uid,
                 anonymous=spec.access.anonymous,
-                endpoints=egress if spec.external else engines,
+                endpoints=egress if spec.external else _serving(owner, engines),
+                groups=[] if spec.external else groups,
+                window=counting_window(owner.status),
                 in_flight_per_replica=EGRESS_IN_FLIGHT
                 if spec.external
                 else spec.scaling.target.in_flight,
@@ -113,8 +120,32 @@ def _loaded(owner: Owner, spec: LLMDeploymentSpec) -> list[str]:
     return [adapter.name for adapter in spec.adapters if adapter.name in ready]
 
 
-def _endpoints(pods: Iterable[PodView]) -> tuple[list[str], list[str]]:
-    """Of the engines and of the egress pods that answer."""
-    serving = [pod for pod in pods if pod.ready and not pod.deleting and pod.ip]
-    egress = sorted(endpoint(pod) for pod in serving if pod.component == EGRESS)
-    return sorted(endpoint(pod) for pod in serving if pod.component != EGRESS), egress
+def _answers(pod: PodView) -> bool:
+    return pod.ready and not pod.deleting and bool(pod.ip)
+
+
+def _serving(owner: Owner, engines: Iterable[PodView]) -> list[str]:
+    """The endpoints of the revisions that serve or are tried; what was rolled back does not."""
+    model, canary = owner.status.get("model") or {}, owner.status.get("canary") or {}
+    revisions = {model.get("revision", ""), *model.get("replaces", ()), canary.get("revision")}
+    return sorted(endpoint(pod) for pod in engines if pod.revision in revisions)
+
+
+def _groups(owner: Owner, engines: Iterable[PodView]) -> list[RouteGroup]:
+    """While a canary is tried: the stable replicas, and the canary's with their weight.
+
+    It is lower while fewer of the canary's replicas are ready than its share needs.
+    """
+    canary = owner.status.get("canary")
+    if not canary:
+        return []
+    pods = list(engines)
+    revision, weight = canary["revision"], canary["weight"]
+    tried = sorted(endpoint(pod) for pod in pods if pod.revision == revision)
+    others = [one for one in _serving(owner, pods) if one not in tried]
+    needed = max(1, part(owner.status.get("desiredReplicas", 0), weight))
+    weight = -(-weight * min(len(tried), needed) // needed)
+    return [
+        RouteGroup(name=owner.status["model"]["revision"], weight=100 - weight, endpoints=others),
+        RouteGroup(name=revision, weight=weight, endpoints=tried),
+    ]

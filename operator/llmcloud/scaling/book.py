@@ -7,7 +7,7 @@ a roll of the gateways is no load. Times are seconds of one monotonic clock.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from llmcloud.api.contract import GatewaySamples, RouteSample
+from llmcloud.api.contract import GatewaySamples, GroupSample, RouteSample
 from llmcloud.scaling.learned import (
     LearnedPolicy,
     LearnedSettings,
@@ -53,6 +53,8 @@ class Traffic:
     flight_seconds: float = 0.0
     loads: Mapping[str, int] = field(default_factory=dict)
     """In flight by endpoint."""
+    groups: Mapping[tuple[str, str], GroupSample] = field(default_factory=dict)
+    """What gateways counted while a canary is tried, by window and revision."""
 
 
 @dataclass
@@ -154,6 +156,16 @@ class ScalingBook:
         """Requests in flight by endpoint, as last sampled."""
         return self._traffic.get(key, Traffic()).loads
 
+    def groups(self, now: float, key: Key, window: str) -> Mapping[str, GroupSample] | None:
+        """What all gateways counted of each revision in a window of a canary.
+
+        None: there was no complete round for `STALE_SECONDS`.
+        """
+        if now - self._seen > STALE_SECONDS:
+            return None
+        counted = self._traffic.get(key, Traffic()).groups
+        return {name: group for (when, name), group in counted.items() if when == window}
+
     def explain(self) -> Iterator[tuple[Key, LearnedPolicy, Decision]]:
         """Every judged deployment, what its policy has learned, and its last decision."""
         for key, watched in self._watched.items():
@@ -187,7 +199,26 @@ def _added(total: Traffic, sample: RouteSample, before: RouteSample | None) -> T
         + max(0, sample.completions - (before.completions if before else 0)),
         flight_seconds=total.flight_seconds + max(0.0, sample.flight_seconds - flown),
         loads=loads,
+        groups=_grouped(total.groups, sample),
     )
+
+
+def _grouped(
+    total: Mapping[tuple[str, str], GroupSample], sample: RouteSample
+) -> dict[tuple[str, str], GroupSample]:
+    """Gateways begin to count with the window: what they have counted adds up as it is."""
+    groups = dict(total)
+    for group in sample.groups:
+        key = (sample.window, group.name)
+        before = groups.get(key, GroupSample(name=group.name))
+        groups[key] = GroupSample(
+            name=group.name,
+            requests=before.requests + group.requests,
+            errors=before.errors + group.errors,
+            streams=before.streams + group.streams,
+            log_seconds=before.log_seconds + group.log_seconds,
+        )
+    return groups
 
 
 def _observation(now: float, traffic: Traffic, replicas: Replicas) -> Observation:

@@ -7,7 +7,9 @@ from tests.support import worlds
 from tests.unit.plan import happenings as happen
 from tests.unit.plan.happenings import Fate
 
+CANARY: Manifest = {"canary": {"stepSeconds": 45, "abort": {"minRequests": 10}}}
 VARIANTS: dict[Kind, list[Manifest]] = {
+    Kind.DEPLOYMENT: [{}, {"rollout": CANARY, "scaling": {"minReplicas": 2, "maxReplicas": 6}}],
     Kind.TRAINING_JOB: [
         {},
         {"placement": [{"zone": "a", "waitSeconds": 45}, {"zone": "b"}]},
@@ -58,6 +60,41 @@ REFERENCE_FATES: dict[str, Fate] = {
     "store missing": happen.without(Kind.OBJECT_STORE, "work"),
     "store unready": happen.unready(Kind.OBJECT_STORE, "work"),
 }
+CHANGES: dict[str, Fate] = {
+    "more memory": happen.spec(resources={"memory": "3Gi"}),
+    "less memory": happen.spec(resources={"memory": "1Gi"}),
+    "a newer model": happen.newer_model(worlds.VERSION_2),
+    "the first model": happen.newer_model(worlds.MODEL_DIGEST),
+}
+ROLLOUT_FATES: dict[str, Fate] = {
+    **CHANGES,
+    "the canary does well": happen.counts(100, ever=True),
+    "the canary fails": happen.counts(100, errors=9, ever=True),
+    "the canary is slow": happen.counts(100, seconds=3.0, ever=True),
+    "the canary is hardly asked": happen.counts(2, ever=True),
+    "no counts": happen.uncounted,
+    "as a canary": happen.spec(rollout=CANARY),
+    "as a canary in one step": happen.spec(rollout={"canary": {"steps": [50], "stepSeconds": 7}}),
+    "one by one": happen.replace("rollout"),
+    "replicas ready": happen.replicas_ready,
+    "no replica ready": happen.replicas_unready,
+    "too late": happen.late,
+    "an engine is lost": happen.lose_engine,
+    "many requests": happen.decided(5, "70 wait"),
+    "fewer requests": happen.decided(2, "the load fits"),
+    "silence": happen.decided(0, "no request for 900 s"),
+}
+BEGINNINGS: dict[str, Fate] = {
+    "a canary waits": happen.then(happen.replicas_ready, CHANGES["more memory"]),
+    "a canary is judged": happen.then(
+        happen.replicas_ready, CHANGES["more memory"], happen.replicas_ready
+    ),
+    "a revision is replaced": happen.then(
+        happen.replicas_ready, happen.replace("rollout"), CHANGES["more memory"],
+        happen.spec(rollout=CANARY), happen.replicas_ready,
+    ),
+}  # fmt: skip
+"""What a drawn history of a canary begins with, after its first look."""
 FATES: dict[Kind, dict[str, Fate]] = {
     Kind.OBJECT_STORE: {
         **JOB_FATES,
@@ -103,21 +140,18 @@ FATES: dict[Kind, dict[str, Fate]] = {
     },
     Kind.DEPLOYMENT: {
         **REFERENCE_FATES,
+        **ROLLOUT_FATES,
         "job missing": happen.without(Kind.TRAINING_JOB, "train"),
         "job unready": happen.unready(Kind.TRAINING_JOB, "train"),
         "one request": happen.decided(1, "1 waits"),
-        "many requests": happen.decided(5, "70 wait"),
-        "fewer requests": happen.decided(2, "the load fits"),
-        "silence": happen.decided(0, "no request for 900 s"),
         "no samples": happen.decided(3, "no samples: holding", holding=True),
         "a new operator": happen.undecided,
-        "replicas ready": happen.replicas_ready,
+        "by load": happen.spec(scaling={"minReplicas": 1, "maxReplicas": 4}),
         "replicas work": happen.work,
         "replica starts": happen.replica(),
         "replica out of memory": happen.replica(**worlds.ended(137, "OOMKilled")),
         "pods refused": happen.refuse_pods,
         "by hand": happen.spec(replicas=3, scaling={"mode": "External"}),
-        "by load": happen.spec(scaling={"minReplicas": 1, "maxReplicas": 4}),
         "by selector": happen.spec(
             model={"trainingJob": {"selector": {"matchLabels": {"app": "a"}}}}
         ),

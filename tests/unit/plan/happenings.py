@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from math import log
 from typing import Any
 
 from llmcloud.api.accesskey import KeyUsage
-from llmcloud.api.contract import Outcome
+from llmcloud.api.contract import GroupSample, Outcome
 from llmcloud.api.leases import KeySample, WindowSample, day_of, minute_of
-from llmcloud.api.names import Kind
+from llmcloud.api.names import LABEL_REVISION, Kind
 from llmcloud.plan.model import Manifest, from_timestamp, timestamp
 from llmcloud.scaling.observation import Decision
 from tests.support import telling, worlds
-from tests.support.ideal import IdealCluster
+from tests.support.ideal import IdealCluster, is_engine
 
 Fate = Callable[[IdealCluster, datetime], None]
 
@@ -242,8 +243,7 @@ def undecided(cluster: IdealCluster, _: datetime) -> None:
 
 
 def engines(cluster: IdealCluster) -> list[Manifest]:
-    name = f"{cluster.owner['metadata']['name']}-engine"
-    return [child for key, child in cluster.children.items() if key == ("Deployment", name)]
+    return [child for key, child in cluster.children.items() if is_engine(*key)]
 
 
 def work(cluster: IdealCluster, _: datetime) -> None:
@@ -266,10 +266,75 @@ def replace(old: str, **members: Any) -> Fate:
 
 
 def replicas_ready(cluster: IdealCluster, _: datetime) -> None:
+    cluster.pods = {}
     for engine in engines(cluster):
         wanted = engine["spec"]["replicas"]
         engine["status"] = {"readyReplicas": wanted}
-        cluster.pods = {f"e{n}": engine_pod(n, ready=True) for n in range(wanted)}
+        revision = engine["metadata"]["labels"].get(LABEL_REVISION, "")
+        for number in range(len(cluster.pods), len(cluster.pods) + wanted):
+            cluster.pods[f"e{number}"] = engine_pod(number, ready=True, revision=revision)
+
+
+def replicas_unready(cluster: IdealCluster, _: datetime) -> None:
+    for engine in engines(cluster):
+        engine["status"] = {}
+
+
+def late(cluster: IdealCluster, _: datetime) -> None:
+    """The cluster gives up on every revision that has no ready replica."""
+    for engine in engines(cluster):
+        if not (engine.get("status") or {}).get("readyReplicas"):
+            why = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+            engine["status"] = {"conditions": [why]}
+
+
+def lose_engine(cluster: IdealCluster, now: datetime) -> None:
+    for engine in engines(cluster)[:1]:
+        cluster.lose("Deployment", engine["metadata"]["name"], now)
+
+
+def counts(requests: int, errors: int = 0, seconds: float = 1.0, *, ever: bool = False) -> Fate:
+    """Gateways tell what the canary did since its step began; the stable one does well.
+
+    `ever`: it does so in every step.
+    """
+
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        canary = cluster.owner["status"].get("canary") or {}
+        stable = GroupSample(name="", requests=1000, streams=1000)
+        tried = GroupSample(
+            name="", requests=requests, errors=errors, streams=requests,
+            log_seconds=requests * log(seconds),
+        )  # fmt: skip
+        cluster.counted = (None if ever else canary.get("stepStartTime", ""), stable, tried)
+
+    return happen
+
+
+def uncounted(cluster: IdealCluster, _: datetime) -> None:
+    cluster.counted = None
+
+
+def then(*fates: Fate) -> Fate:
+    """Several things, one after the other; the operator looks before the first, and after each."""
+
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        cluster.execute(cluster.plan(now), now)
+        for fate in fates:
+            fate(cluster, now)
+            cluster.execute(cluster.plan(now), now)
+
+    return happen
+
+
+def newer_model(digest: str) -> Fate:
+    def happen(cluster: IdealCluster, _: datetime) -> None:
+        job = worlds.complete_training()
+        status = {**job.status, "model": {**job.status["model"], "digest": digest}}
+        newer = worlds.make_owner(Kind.TRAINING_JOB, job.name, status=status)
+        cluster.references[(Kind.TRAINING_JOB, job.name)] = newer
+
+    return happen
 
 
 def replica(**status: Any) -> Fate:
@@ -279,7 +344,7 @@ def replica(**status: Any) -> Fate:
     return happen
 
 
-def engine_pod(number: int, *, ready: bool, **status: Any) -> Manifest:
+def engine_pod(number: int, *, ready: bool, revision: str = "", **status: Any) -> Manifest:
     moments = {name: timestamp(worlds.at(10 * n)) for n, name in enumerate("abcd")}
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": moments["b"]}
     conditions = [scheduled]
@@ -292,6 +357,7 @@ def engine_pod(number: int, *, ready: bool, **status: Any) -> Manifest:
             "name": f"e{number}",
             "namespace": "ns",
             "uid": f"e{number}",
+            "labels": {LABEL_REVISION: revision},
             "creationTimestamp": moments["a"],
         },
         "status": {

@@ -1,5 +1,6 @@
 """Adapters: where they lie, what pods are told, when they are routed to."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from llmcloud.plan.children import ANNOTATION_DELETION_COST, PodView, pod_view
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld, EngineView
 from llmcloud.plan.model import Manifest, Owner, Plan
+from llmcloud.plan.revisions import revision_of
 from llmcloud.plan.routes import RoutesWorld, route_list
 from llmcloud.scaling.observation import Decision
 from tests.support.worlds import (
@@ -62,14 +64,18 @@ def planned(
         owner,
         complete_training(),
         STORE,
-        EngineView(len(pods), len(pods), "", len(pods)),
-        pods,
+        (),
+        (),
         NOW,
         ScalingView(Decision(wanted, "asked"), None, loads or {}),
         adapters=views,
         adapter_reports=reports or {},
     )
-    return plan_deployment(world, DEFAULTS)
+    (engine,) = [c for c in plan_deployment(world, DEFAULTS).applies if c["kind"] == "Deployment"]
+    revision = revision_of(engine)
+    there = EngineView(len(pods), len(pods), "", len(pods), revision=revision)
+    running = tuple(dataclasses.replace(pod, revision=revision) for pod in pods)
+    return plan_deployment(dataclasses.replace(world, engines=(there,), pods=running), DEFAULTS)
 
 
 def told(plan: Plan) -> dict[str, Manifest]:

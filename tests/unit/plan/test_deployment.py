@@ -1,5 +1,6 @@
 """LLMDeployment: pin the model, follow the load, tell the truth about the replicas."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -7,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcloud.api.contract import EngineStart
-from llmcloud.api.names import Kind, Reason
+from llmcloud.api.names import LABEL_REVISION, Kind, Reason
 from llmcloud.plan.autoscaling import ScalingView
 from llmcloud.plan.children import PodView, pod_view
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld, EngineView, engine_view
 from llmcloud.plan.model import Manifest, Owner, Plan, timestamp
+from llmcloud.plan.revisions import revision_of
 from llmcloud.scaling.observation import Decision
 from tests.support.worlds import (
     DEFAULTS,
@@ -54,7 +56,8 @@ def world(
 ) -> DeploymentWorld:
     owner = make_owner(Kind.DEPLOYMENT, spec=spec, status=status, **metadata)
     scaling = ScalingView(decided, start, loads or {})
-    return DeploymentWorld(owner, job, store, engine, pods, at(seconds), scaling, taken)
+    engines = (engine,) if engine else ()
+    return DeploymentWorld(owner, job, store, engines, pods, at(seconds), scaling, taken)
 
 
 def plan(**members: Any) -> Plan:
@@ -76,8 +79,22 @@ def replicas_of(planned: Plan) -> int:
     return replicas
 
 
+def the_revision() -> str:
+    (engine,) = applied(plan())
+    return revision_of(engine)
+
+
 def running(ready: int, replicas: int = 1, refused: str = "") -> EngineView:
-    return EngineView(replicas, ready, refused, replicas)
+    return EngineView(replicas, ready, refused, replicas, revision=the_revision())
+
+
+def held(replicas: int) -> Manifest:
+    """The status of a deployment that had so many replicas."""
+    return {"desiredReplicas": replicas, "model": {"revision": the_revision()}}
+
+
+def failing(**status: Any) -> PodView:
+    return dataclasses.replace(make_pod(**status), revision=the_revision())
 
 
 @pytest.mark.parametrize(
@@ -116,6 +133,7 @@ def test_the_model_is_pinned_and_its_digest_checked_by_the_fetcher() -> None:
         "url": "s3://team-a/models/a/model/",
         "store": "work",
         "path": "models/a/",
+        "revision": revision_of(engine),
     }
     assert MODEL_DIGEST in fetch["env"][0]["value"]
 
@@ -130,10 +148,12 @@ def test_the_model_of_a_selected_job_is_served_on_when_jobs_are_gone() -> None:
 
 def test_a_model_from_a_store_has_no_digest_to_check() -> None:
     planned = plan(spec={"model": {"store": {"name": "work", "path": "m/"}}}, job=None)
+    (engine,) = applied(planned)
     assert status_of(planned)["model"] == {
         "url": "s3://team-a/m/",
         "store": "work",
         "path": "m/",
+        "revision": revision_of(engine),
     }
 
 
@@ -146,13 +166,16 @@ def test_a_model_from_a_store_has_no_digest_to_check() -> None:
             {"engine": running(0, 0), "decided": ONE_WAITS}, 1, id="0 to 1 when a request waits"
         ),
         pytest.param({"engine": running(1), "decided": IDLE}, 0, id="1 to 0 after silence"),
-        pytest.param({"engine": running(1)}, 1, id="without samples what is there is held"),
+        pytest.param(
+            {"engine": running(1), "status": held(1)}, 1,
+            id="without samples what is there is held",
+        ),
         pytest.param({"spec": EXTERNAL}, 2, id="mode External obeys spec.replicas"),
         pytest.param(
             {"spec": EXTERNAL, "engine": running(2, 2), "decided": IDLE}, 2, id="whatever the load"
         ),
     ],
-)
+)  # fmt: skip
 def test_how_many_replicas(members: dict[str, Any], replicas: int) -> None:
     planned = plan(**members)
     assert replicas_of(planned) == replicas
@@ -163,24 +186,34 @@ def test_how_many_replicas(members: dict[str, Any], replicas: int) -> None:
     ("members", "word", "reason"),
     [
         pytest.param({}, "True", Reason.SCALED_TO_ZERO, id="no replica is wanted"),
-        pytest.param({"engine": running(1)}, "True", Reason.SERVING, id="all replicas answer"),
         pytest.param(
-            {"engine": running(0)}, "False", Reason.REPLICAS_NOT_READY, id="the only one starts"
+            {"engine": running(1), "status": held(1)}, "True", Reason.SERVING,
+            id="all replicas answer",
+        ),
+        pytest.param(
+            {"engine": running(0), "status": held(1)}, "False", Reason.REPLICAS_NOT_READY,
+            id="the only one starts",
         ),
         pytest.param(
             {"spec": EXTERNAL, "engine": running(1, 2)}, "True", Reason.REPLICAS_NOT_READY,
             id="one of two answers",
         ),
         pytest.param(
-            {"engine": running(0, refused="exceeded quota: gpus")}, "False", Reason.POD_REFUSED,
-            id="the cluster refuses pods",
+            {"engine": running(0, refused="exceeded quota: gpus"), "status": held(1)},
+            "False", Reason.POD_REFUSED, id="the cluster refuses pods",
         ),
         pytest.param(
-            {"engine": running(0), "pods": (make_pod(**unschedulable("0/1 nodes.")),)},
+            {
+                "engine": running(0), "status": held(1),
+                "pods": (failing(**unschedulable("0/1 nodes.")),),
+            },
             "False", Reason.UNSCHEDULABLE, id="no node takes it",
         ),
         pytest.param(
-            {"engine": running(0), "pods": (make_pod(phase="Running", **ended(137, "OOMKilled")),)},
+            {
+                "engine": running(0), "status": held(1),
+                "pods": (failing(phase="Running", **ended(137, "OOMKilled")),),
+            },
             "False", Reason.OUT_OF_MEMORY, id="it needs more memory",
         ),
         pytest.param(
@@ -199,7 +232,7 @@ def test_autoscaling_is_not_reconciling() -> None:
 
 
 def test_a_conflict_is_told_with_both_addresses_and_still_served() -> None:
-    planned = plan(engine=running(1), taken="other/wiki", spec={"servedModelName": "wiki"})
+    planned = plan(engine=running(1), taken="other/wiki", status=held(1))
     assert status_of(planned)["url"] == "http://gateway/ns/ns/v1"
     message = by_type(planned.status)["Stalled"]["message"]
     assert all(word in message for word in ("other/wiki", "/ns/ns/v1", "servedModelName"))
@@ -243,7 +276,9 @@ def test_whatever_is_decided_the_bounds_hold_and_no_pod_freezes_it(
 ) -> None:
     spec = {"scaling": {"minReplicas": low, "maxReplicas": high}}
     stuck = tuple(make_pod(**(unschedulable("no node") if one else {})) for one in pods)
-    planned = plan(spec=spec, engine=running(0, current), decided=decided, pods=stuck)
+    planned = plan(
+        spec=spec, engine=running(0, current), decided=decided, pods=stuck, status=held(current)
+    )
     wanted = current if decided is None else decided.replicas
     assert replicas_of(planned) == min(max(wanted, low), high)
 
@@ -259,7 +294,8 @@ def replica(name: str = "a", *, created: float = 0, restarts: int = 0, **metadat
     return pod_view(
         {
             "metadata": {
-                "name": name, "uid": name, "creationTimestamp": timestamp(at(created)), **metadata,
+                "name": name, "uid": name, "creationTimestamp": timestamp(at(created)),
+                "labels": {LABEL_REVISION: the_revision()}, **metadata,
             },
             "status": {
                 "phase": "Running",
@@ -269,58 +305,6 @@ def replica(name: str = "a", *, created: float = 0, restarts: int = 0, **metadat
             },
         }
     )  # fmt: skip
-
-
-COST = "controller.kubernetes.io/pod-deletion-cost"
-LOADS = {"ip-of-a:8000": 2, "ip-of-b:8000": 0, "ip-of-c:8000": 7}
-THREE = (replica("a"), replica("b"), replica("c"))
-GOES = replica("c", deletionTimestamp=timestamp(NOW))
-
-
-@pytest.mark.parametrize(
-    ("pods", "wanted", "costs"),
-    [
-        pytest.param(
-            THREE, 2, {"a": "2", "b": "0", "c": "7"}, id="the replica with the least work"
-        ),
-        pytest.param(THREE, 3, {}, id="none if none has to"),
-        pytest.param(THREE, 0, {}, id="all, whatever they do"),
-        pytest.param((*THREE[:2], make_pod()), 2, {}, id="first those that are not ready"),
-        pytest.param((*THREE[:2], GOES), 2, {}, id="and those that go already"),
-        pytest.param(
-            (replica("a", annotations={COST: "2"}), replica("b", annotations={COST: "9"})), 1,
-            {"b": "0"}, id="by its work now, not by that of an earlier time",
-        ),
-    ],
-)  # fmt: skip
-def test_who_goes(pods: tuple[PodView, ...], wanted: int, costs: dict[str, str]) -> None:
-    decided = Decision(wanted, "the load fits")
-    spec = {"scaling": {"maxReplicas": 5}}
-    planned = plan(spec=spec, engine=running(3, 3), pods=pods, decided=decided, loads=LOADS)
-    marked = applied(planned, "Pod")
-    assert {p["metadata"]["name"]: p["metadata"]["annotations"][COST] for p in marked} == costs
-    assert all(pod["metadata"]["uid"] == pod["metadata"]["name"] for pod in marked)
-    order = [child["kind"] for child in planned.applies]
-    assert "Pod" not in order[order.index("Deployment") :], "they are marked before one goes"
-
-
-def test_no_replica_is_marked_while_the_number_grows() -> None:
-    planned = plan(
-        spec={"scaling": {"maxReplicas": 5}}, engine=running(3, 3), pods=THREE,
-        decided=Decision(4, "9 wait"), loads=LOADS,
-    )  # fmt: skip
-    assert applied(planned, "Pod") == []
-
-
-def test_a_replica_that_goes_serves_on_until_gateways_know_and_then_drains() -> None:
-    (engine,) = applied(plan(spec={"scaling": {"drainSeconds": 60}}))
-    pod = engine["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    settle = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    drain = int(container["args"][container["args"].index("--drain-seconds") + 1])
-    assert settle > 0
-    assert drain == 60
-    assert pod["terminationGracePeriodSeconds"] > settle + drain
 
 
 def test_a_cold_start_is_told_in_its_parts() -> None:
@@ -355,7 +339,11 @@ def test_each_replica_is_measured_once_and_the_newest_counts() -> None:
 def test_the_selector_is_what_the_engine_has() -> None:
     planned = plan()
     (engine,) = applied(planned)
-    labels = engine["spec"]["selector"]["matchLabels"]
+    labels = {
+        key: value
+        for key, value in engine["spec"]["selector"]["matchLabels"].items()
+        if key != LABEL_REVISION
+    }
     wanted = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
     assert status_of(planned)["selector"] == wanted
     assert labels.items() <= engine["spec"]["template"]["metadata"]["labels"].items()

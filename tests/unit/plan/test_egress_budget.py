@@ -52,7 +52,7 @@ def sample(tokens: int = 0, wanted: int = 0) -> KeySample:
 
 def plan(of: Owner, *pods: PodView, samples: Mapping[str, KeySample] | None = None) -> Plan:
     world = DeploymentWorld(
-        of, complete_training(), ready_store(), None, (), NOW,
+        of, complete_training(), ready_store(), (), (), NOW,
         egress_pods=pods, egress_samples=samples or {},
     )  # fmt: skip
     return plan_deployment(world, DEFAULTS)

@@ -110,7 +110,7 @@ def test_what_cannot_work_waits_for_another_specification(
 def engine_pod(**spec: Any) -> Manifest:
     """The pod of the planned Deployment."""
     owner = make_owner(Kind.DEPLOYMENT, spec={"resources": L4, **spec})
-    world = DeploymentWorld(owner, complete_training(), ready_store(), None, (), NOW, nodes=NODES)
+    world = DeploymentWorld(owner, complete_training(), ready_store(), (), (), NOW, nodes=NODES)
     planned = plan_deployment(world, replace(DEFAULTS, catalogue=CATALOGUE))
     (child,) = [c for c in planned.applies if c["kind"] == "Deployment"]
     pod: Manifest = child["spec"]["template"]["spec"]
@@ -141,7 +141,7 @@ def test_an_adapter_is_refused_with_the_remedy_in_the_status() -> None:
     job = complete_training()
     job.status["model"]["kind"] = "adapter"
     owner = make_owner(Kind.DEPLOYMENT)
-    world = DeploymentWorld(owner, job, ready_store(), None, (), NOW)
+    world = DeploymentWorld(owner, job, ready_store(), (), (), NOW)
     planned = plan_deployment(world, DEFAULTS)
     assert planned.applies == ()
     assert said(planned.status) == ("False", Reason.MODEL_UNSUITABLE)

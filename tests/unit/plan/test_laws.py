@@ -15,8 +15,8 @@ from llmcloud.api.names import Kind
 from llmcloud.plan.model import Manifest
 from tests.support import worlds
 from tests.support.ideal import IdealCluster, intents_hold, plan_routes_of
-from tests.unit.plan.fates import FATES, VARIANTS
-from tests.unit.plan.happenings import references
+from tests.unit.plan.fates import BEGINNINGS, FATES, ROLLOUT_FATES, VARIANTS
+from tests.unit.plan.happenings import Fate, references
 
 LAW = settings(
     max_examples=80,
@@ -28,13 +28,26 @@ LAW = settings(
 DAY_SECONDS = 86400.0
 
 
+POOLS: dict[str, tuple[Kind, dict[str, Fate]]] = {
+    **{str(kind): (kind, FATES[kind]) for kind in Kind},
+    "a canary": (Kind.DEPLOYMENT, ROLLOUT_FATES),
+}
+EVERY_POOL = pytest.mark.parametrize("pool", POOLS)
+
+
 @st.composite
-def histories(draw: st.DrawFn, kind: Kind) -> tuple[IdealCluster, datetime]:
+def histories(draw: st.DrawFn, pool: str) -> tuple[IdealCluster, datetime]:
     """A cluster after a drawn history: fates, time that passes, looks of the operator."""
-    variant = draw(st.sampled_from(VARIANTS.get(kind, [{}])))
+    kind, fates = POOLS[pool]
+    variants = VARIANTS.get(kind, [{}])
+    variant = draw(st.sampled_from(variants)) if fates is FATES[kind] else variants[-1]
     cluster = IdealCluster(worlds.raw_owner(kind, spec=variant), references())
     now = worlds.NOW
-    names = draw(st.lists(st.sampled_from(sorted(FATES[kind])), max_size=9))
+    if fates is ROLLOUT_FATES:
+        begin = draw(st.sampled_from(sorted(BEGINNINGS)))
+        BEGINNINGS[begin](cluster, now)
+        cluster.history.append(begin)
+    names = draw(st.lists(st.sampled_from(sorted(fates)), max_size=9))
     for name in names:
         looks, seconds = draw(st.booleans()), draw(st.sampled_from([0, 1, 7, 45, 301, 3700]))
         if looks:
@@ -42,7 +55,7 @@ def histories(draw: st.DrawFn, kind: Kind) -> tuple[IdealCluster, datetime]:
         now += timedelta(seconds=seconds)
         cluster.history.append(f"{'look, ' if looks else ''}{seconds} s, {name}")
         if not cluster.gone:
-            FATES[kind][name](cluster, now)
+            fates[name](cluster, now)
     return cluster, now
 
 
@@ -59,10 +72,10 @@ def check_attempts(cluster: IdealCluster) -> None:
     assert len(set(cluster.made)) == len(cluster.made), f"a number was used twice: {cluster.made}"
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_plan_that_was_executed_is_planned_again_as_nothing_to_do(kind: Kind) -> None:
+@EVERY_POOL
+def test_a_plan_that_was_executed_is_planned_again_as_nothing_to_do(pool: str) -> None:
     @LAW
-    @given(histories(kind))
+    @given(histories(pool))
     def law(history: tuple[IdealCluster, datetime]) -> None:
         cluster, now = history
         first = cluster.plan(now)
@@ -82,10 +95,10 @@ def test_a_plan_that_was_executed_is_planned_again_as_nothing_to_do(kind: Kind) 
     law()
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_any_prefix_of_a_plan_and_a_new_start_lead_to_the_same_world(kind: Kind) -> None:
+@EVERY_POOL
+def test_any_prefix_of_a_plan_and_a_new_start_lead_to_the_same_world(pool: str) -> None:
     @LAW
-    @given(histories(kind), st.integers(0, 4), st.integers(0, 2))
+    @given(histories(pool), st.integers(0, 4), st.integers(0, 2))
     def law(history: tuple[IdealCluster, datetime], first: int, second: int) -> None:
         undisturbed, now = history
         crashed = undisturbed.copy()
@@ -100,10 +113,10 @@ def test_any_prefix_of_a_plan_and_a_new_start_lead_to_the_same_world(kind: Kind)
     law()
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_time_alone_changes_nothing_before_the_next_look(kind: Kind) -> None:
+@EVERY_POOL
+def test_time_alone_changes_nothing_before_the_next_look(pool: str) -> None:
     @LAW
-    @given(histories(kind))
+    @given(histories(pool))
     def law(history: tuple[IdealCluster, datetime]) -> None:
         cluster, now = history
         plan = cluster.converge(now)
@@ -117,7 +130,7 @@ def test_time_alone_changes_nothing_before_the_next_look(kind: Kind) -> None:
 
 
 @LAW
-@given(st.lists(histories(Kind.DEPLOYMENT), max_size=3))
+@given(st.lists(histories(str(Kind.DEPLOYMENT)), max_size=3))
 def test_routes_follow_from_the_deployments_alone(
     drawn: list[tuple[IdealCluster, datetime]],
 ) -> None:

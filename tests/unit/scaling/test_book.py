@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcloud.api.contract import GatewaySamples, RouteSample
+from llmcloud.api.contract import GatewaySamples, GroupSample, RouteSample
 from llmcloud.scaling.book import STALE_SECONDS, Replicas, ScalingBook, Terms
 from llmcloud.scaling.observation import Bounds, Decision
 
@@ -68,6 +68,30 @@ def test_gateways_are_summed() -> None:
     assert clock.book.loads(KEY) == {"10.0.0.1:8000": 6}
     (traffic,) = clock.book._traffic.values()
     assert (traffic.in_flight, traffic.waiting) == (5, 4)
+
+
+def counted(window: str, **groups: int) -> GatewaySamples:
+    tried = [
+        GroupSample(name=n, requests=r, errors=1, streams=r, log_seconds=0.5)
+        for n, r in groups.items()
+    ]
+    return sample(window=window, groups=tried)
+
+
+def test_what_gateways_count_of_a_canary_is_summed_within_its_window() -> None:
+    clock = Clock()
+    assert clock.book.groups(clock.now, KEY, "2") is None
+    clock.round(g=counted("2", old=30, new=3), h=counted("2", old=5), i=counted("1", new=90))
+    groups = clock.book.groups(clock.now, KEY, "2")
+    assert groups == {
+        "old": GroupSample(name="old", requests=35, errors=2, streams=35, log_seconds=1.0),
+        "new": GroupSample(name="new", requests=3, errors=1, streams=3, log_seconds=0.5),
+    }
+    clock.round(g=counted("2", new=4))
+    assert clock.book.groups(clock.now, KEY, "2") == {
+        "new": GroupSample(name="new", requests=4, errors=1, streams=4, log_seconds=0.5)
+    }
+    assert clock.book.groups(clock.now + STALE_SECONDS + 1, KEY, "2") is None
 
 
 def busy(second: int, rate: float = 1.0, since: int = 0) -> GatewaySamples:

@@ -1,5 +1,7 @@
 """The egress pod that presents a key to a provider, and who may call serving pods."""
 
+from collections.abc import Collection
+
 from llmcloud.api.common import PodSettings, Resources
 from llmcloud.api.contract import ENGINE_PORT, REPORT_PORT
 from llmcloud.api.external import (
@@ -116,9 +118,11 @@ def _leases_volume(external: External) -> tuple[Manifest, ...]:
     return ({"name": "leases", "downwardAPI": {"items": items}},)
 
 
-def serving_policy(owner: Owner, defaults: PodDefaults, engine_port: int = ENGINE_PORT) -> Manifest:
+def serving_policy(
+    owner: Owner, defaults: PodDefaults, engine_ports: Collection[int] = (ENGINE_PORT,)
+) -> Manifest:
     """Engines and egress pods are called by gateways only; their reports are anybody's."""
-    serving = sorted({engine_port, EGRESS_PORT})
+    serving = sorted({*engine_ports, EGRESS_PORT})
     gateways = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": defaults.namespace}},
         "podSelector": {

@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass
 
+from llmcloud.api.base import digest
 from llmcloud.api.common import Resources
 from llmcloud.api.contract import MODELS_PATH, FetchTask, ModelKind
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TaskName
-from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
+from llmcloud.api.names import (
+    ANNOTATION_REPLICAS,
+    LABEL_COMPONENT,
+    LABEL_OWNER_UID,
+    LABEL_REVISION,
+)
 from llmcloud.plan.engines import Chosen
 from llmcloud.plan.manifests.engine_custom import custom_container
 from llmcloud.plan.manifests.engine_transformers import transformers_container
@@ -27,6 +33,8 @@ from llmcloud.plan.model import Manifest, Owner, PodDefaults
 from llmcloud.plan.stores import StoreAccess
 
 COMPONENT = "engine"
+PROGRESS_SECONDS = LOAD_SECONDS + 300
+"""How long until its first Ready, before it is held to be no good."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class ModelSource:
 
 
 def engine_selector(owner: Owner) -> dict[str, str]:
-    """Labels that select the replicas; they never change."""
+    """Labels that select the replicas of all revisions; they never change."""
     return {LABEL_OWNER_UID: owner.uid, LABEL_COMPONENT: COMPONENT}
 
 
@@ -57,8 +65,9 @@ def engine_deployment(
     adapters: tuple[StoreAccess, ...],
     defaults: PodDefaults,
 ) -> Manifest:
-    """`<owner>-engine`. The model's folder bears the served name, which is how the engine knows
-    it; a new digest changes the template and so rolls the replicas. `adapters`: their stores."""
+    """`<owner>-engine-<revision>`: a hash of the template, so that every change of what makes the
+    replicas is a Deployment of its own. The model's folder bears the served name, which is how
+    the engine knows it. `adapters`: their stores."""
     shm = {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}
     template = pod_template(
         defaults,
@@ -80,26 +89,41 @@ def engine_deployment(
         grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,
         restart="Always",
     )
+    revision = digest(template).removeprefix("sha256:")[:8]
+    template["metadata"]["labels"][LABEL_REVISION] = revision
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": f"{owner.name}-{COMPONENT}",
+            "name": f"{owner.name}-{COMPONENT}-{revision}",
             "namespace": owner.namespace,
-            "labels": child_labels(owner, COMPONENT),
+            "labels": {**child_labels(owner, COMPONENT), LABEL_REVISION: revision},
+            "annotations": {ANNOTATION_REPLICAS: str(replicas)},
             "ownerReferences": [owner.reference],
         },
         "spec": {
             "replicas": replicas,
-            "revisionHistoryLimit": 2,
-            "progressDeadlineSeconds": LOAD_SECONDS + 300,
-            "selector": {"matchLabels": engine_selector(owner)},
+            "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": PROGRESS_SECONDS,
+            "selector": {"matchLabels": {**engine_selector(owner), LABEL_REVISION: revision}},
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
             },
             "template": template,
         },
+    }
+
+
+def rescaled(manifest: Manifest, replicas: int) -> Manifest:
+    """The same Deployment with another number of replicas. Others may change the number; the
+    annotation tells what was asked for."""
+    meta, spec = manifest["metadata"], manifest["spec"]
+    annotations = {ANNOTATION_REPLICAS: str(replicas)}
+    return {
+        **manifest,
+        "metadata": {**meta, "annotations": annotations},
+        "spec": {**spec, "replicas": replicas},
     }
 
 
