@@ -25,6 +25,7 @@ from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.egressbook import EgressBook
 from llmcloud.cluster.engines import engine_deployments
 from llmcloud.cluster.execute import Intents, engine_intent, intent_of
+from llmcloud.cluster.jobs import read_jobs, read_pods
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
 from llmcloud.cluster.reports import Reports
@@ -33,7 +34,7 @@ from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
 from llmcloud.plan.canary import Evidence
-from llmcloud.plan.children import JobView, PodView, job_view, pod_view
+from llmcloud.plan.children import PodView, pod_view
 from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
@@ -49,7 +50,6 @@ from llmcloud.plan.routes import RoutesWorld, holders
 from llmcloud.plan.served_model import newest_passing, pinned_model, trained_model
 from llmcloud.plan.training import is_final
 from llmcloud.plan.versions import versions_in_use
-from llmcloud.plan.waiting import needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook
 
 Reference = tuple[Kind, str, str]
@@ -114,44 +114,9 @@ class Observer:
         found = await asyncio.gather(*(self._referred(kind, namespace, name) for name in wanted))
         return tuple(zip(wanted, found, strict=True))
 
-    async def _pods(self, namespace: str | None, labels: str) -> list[PodView]:
-        items, _ = await self._client.list(object_path("v1", "Pod", namespace), labels=labels)
-        return [pod_view(item) for item in items]
-
-    async def _warnings(self, namespace: str, uid: str) -> tuple[str, ...]:
-        fields = f"involvedObject.uid={uid},type=Warning"
-        items, _ = await self._client.list(object_path("v1", "Event", namespace), fields=fields)
-        ordered = sorted(items, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
-        return tuple(item.get("message", "") for item in ordered)
-
-    async def _jobs(self, owner: Owner) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
-        """The Jobs and pods of the owner; events only where nothing else can tell."""
-        labels = f"{LABEL_OWNER_UID}={owner.uid}"
-        path = object_path("batch/v1", "Job", owner.namespace)
-        raws, _ = await self._client.list(path, labels=labels)
-        if not raws and not owner.status.get("attempt"):
-            return (), ()
-        pods = await self._pods(owner.namespace, labels)
-        jobs = []
-        for raw in raws:
-            job = job_view(raw, pods)
-            if needs_events(job):
-                job = await self._with_warnings(raw, job)
-            jobs.append(job)
-        return tuple(sorted(jobs, key=lambda job: job.attempt)), tuple(pods)
-
-    async def _with_warnings(self, raw: Manifest, job: JobView) -> JobView:
-        if not job.pods:
-            return job_view(raw, [], await self._warnings(job.namespace, job.uid))
-        pods = [
-            PodView(**{**pod.__dict__, "warnings": await self._warnings(job.namespace, pod.uid)})
-            for pod in job.pods
-        ]
-        return job_view(raw, pods)
-
     async def store_world(self, owner: Owner) -> tuple[StoreWorld, Intents]:
         """The World of an ObjectStore."""
-        jobs, _ = await self._jobs(owner)
+        jobs, _ = await read_jobs(self._client, owner)
         deleted = owner.raw["metadata"].get("deletionTimestamp")
         since = from_timestamp(deleted) if deleted else None
         return StoreWorld(owner, jobs, datetime.now(UTC), since), {}
@@ -165,7 +130,7 @@ class Observer:
             [(Kind.OBJECT_STORE, owner.namespace, name) for name in names],
         )
         stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
-        jobs, pods = await self._jobs(owner)
+        jobs, pods = await read_jobs(self._client, owner)
         progress = await self._reports.progress(pods)
         in_use: frozenset[str] = frozenset()
         if not isinstance(spec, str) and len(owner.status.get("versions", ())) > spec.keep_versions:
@@ -190,7 +155,7 @@ class Observer:
         spec = parse(LLMTrainingJobSpec, owner.spec)
         if is_final(owner) or isinstance(spec, str):
             return TrainingWorld(owner, None, (), (), now), {}
-        jobs, pods = await self._jobs(owner)
+        jobs, pods = await read_jobs(self._client, owner)
         room = next((job for job in reversed(jobs) if job.role == ROOM), None)
         jobs = tuple(job for job in jobs if job.role != ROOM)
         pods = tuple(pod for pod in pods if room is None or pod.job != room.name)
@@ -285,7 +250,7 @@ class Observer:
             **intent_of("PodDisruptionBudget", budget),
             **intent_of("NetworkPolicy", policy),
         }
-        pods = await self._pods(owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
+        pods = await read_pods(self._client, owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
         engines = tuple(pod for pod in pods if pod.component == ENGINE)
         others = tuple(pod for pod in pods if pod.component == EGRESS)
         counted = self._book.groups(time.monotonic(), at, counting_window(owner.status))
