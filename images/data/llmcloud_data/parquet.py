@@ -28,7 +28,9 @@ def parquet_records(file: Path, columns: Sequence[str]) -> Iterator[tuple[Value,
                 return
             wanted = list(dict.fromkeys(columns))
             for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-                yield from _rows([_bytes(batch.column(column)) for column in columns])
+                # Of several columns of one name, the first.
+                places = [batch.schema.names.index(column) for column in columns]
+                yield from _rows([_bytes(batch.column(place)) for place in places])
     except pa.ArrowException:
         yield Rejection.CORRUPT
     except OSError as error:

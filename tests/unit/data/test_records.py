@@ -107,6 +107,7 @@ LINES = [
     pytest.param(
         b'{"text": "' + LARGE + b'"}\n{"text": "b"}\n', ["<tooLarge>", "b"], id="a huge line"
     ),
+    pytest.param(b'{"text": "a", "text": "b"}', ["b"], id="a field twice: the last, as everywhere"),
     pytest.param(gzip.compress(b'{"text": "a"}\n' * 3), ["a"] * 3, id="gzip"),
 ]
 
@@ -129,6 +130,7 @@ ROWS = [
     pytest.param(BOM + b'text\r\n"a,""b"""\r\n', ['a,"b"'], id="a mark, CRLF, quotes"),
     pytest.param(b'text,id\n"a\r\nb",1\n', ["a\nb"], id="line ends within a text"),
     pytest.param(b"id,body\n1,a\n", ["<missingField>"], id="no such column"),
+    pytest.param(b"text,text\na,b\n", ["a"], id="two columns of one name: the first"),
     pytest.param(b"id,text\n1\n2,b\n", ["<missingField>", "b"], id="a short row"),
     pytest.param(b"text,id\n,1\n\nb,2\n", ["<empty>", "b"], id="an empty text, an empty line"),
     pytest.param(b"text\n\xff\nb\n", ["<invalidUtf8>", "b"], id="no UTF-8"),
@@ -171,6 +173,12 @@ def test_parquet(read: Read, tmp_path: Path) -> None:
     assert read(content, "parquet", "body") == ["<missingField>"] * 2
     assert read(content[:-20], "parquet") == ["<corrupt>"]
     assert read(b"", "parquet") == ["<corrupt>"]
+
+
+def test_of_two_parquet_columns_of_one_name_the_first_is_read(read: Read, tmp_path: Path) -> None:
+    columns = [pa.array(["a"]), pa.array(["b"]), pa.array(["c"])]
+    pq.write_table(pa.table(columns, names=["id", "text", "text"]), tmp_path / "file")
+    assert read((tmp_path / "file").read_bytes(), "parquet") == ["b"]
 
 
 def test_a_damaged_parquet_file_is_read_up_to_the_damage(read: Read, tmp_path: Path) -> None:
