@@ -15,6 +15,7 @@ from enum import StrEnum
 from threading import Thread
 from urllib.parse import urlsplit
 
+from llmcloud.api.contract import StoreLocation
 from llmcloud.api.location import Provider
 
 HOP_HEADERS = {"connection", "expect", "keep-alive", "transfer-encoding", "content-length"}
@@ -179,6 +180,14 @@ def proxied(store_url: str, provider: Provider) -> Iterator[Proxy]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def behind(location: StoreLocation) -> Iterator[tuple[StoreLocation, Proxy]]:
+    """A location as it is reached through a proxy of its own."""
+    assert location.endpoint_url
+    with proxied(location.endpoint_url, location.provider) as proxy:
+        yield location.model_copy(update={"endpoint_url": proxy.url}), proxy
 
 
 async def _stop(server: asyncio.Server) -> None:

@@ -30,7 +30,7 @@ from llmcloud.cloud.outcome import failure
 from llmcloud.cloud.report import Report
 from llmcloud_data.prepare import prepare_in
 from tests.contract.conftest import MANY
-from tests.contract.proxy import Request, proxied
+from tests.contract.proxy import Request, behind
 from tests.contract.servers import Server
 
 GIBIBYTE = 1024**3
@@ -85,16 +85,14 @@ def test_an_object_that_changes_while_it_is_read_fails_the_attempt_not_the_data(
 ) -> None:
     for number in range(5):
         store.put(f"raw/{number}.txt", f"before {number}\n".encode() * 50)
-    assert location.endpoint_url
-    with proxied(location.endpoint_url, location.provider) as proxy:
-        behind = location.model_copy(update={"endpoint_url": proxy.url})
+    with behind(location) as (there, proxy):
 
         def judge(request: Request) -> None:
             if request.method == "GET" and "raw/3.txt" in request.target:
                 store.put("raw/3.txt", b"after\n" * 50)
 
         proxy.judge = judge
-        outcome = prepare(task_of(source(behind), output=location), tmp_path)
+        outcome = prepare(task_of(source(there), output=location), tmp_path)
     assert (outcome.reason, outcome.retry) == (Reason.SOURCE_CHANGED, Retry.ENVIRONMENT)
     assert "raw/3.txt" in outcome.message
     assert versions(store) == []

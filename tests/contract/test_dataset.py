@@ -38,6 +38,7 @@ from llmcloud.cloud.manifest import MANIFEST, download, version_path
 from llmcloud.cloud.outcome import exit_code, failure
 from llmcloud.cloud.report import Report
 from llmcloud_data.prepare import prepare_in
+from tests.contract.proxy import behind
 
 RECIPE = "sha256:" + "1" * 64
 LENGTH = 32
@@ -129,10 +130,11 @@ def test_text_becomes_tokens_once_and_anew_when_a_source_changes(
     manifest = read(store, first.version)
     _check_tokens(store, manifest, tmp_path / "files")
 
-    before = list(store.list(""))
-    again = prepared(prepare(dataset(location, attempt=2)))
+    with behind(location) as (there, proxy):
+        again = prepared(prepare(dataset(there, attempt=2)))
     assert again == first.model_copy(update={"reused": True})
-    assert list(store.list("")) == before
+    assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
+    assert not any(request.body for request in proxy.requests)
 
     store.put("raw/pkg/module_00.py", b"changed = True\n" * 50)
     changed = prepared(prepare(dataset(location, attempt=3)))

@@ -17,10 +17,11 @@ from llmcloud.cloud.base import CHUNK_BYTES, REQUEST_ATTEMPTS, Store, open_store
 from llmcloud.cloud.errors import (
     AlreadyExists,
     CredentialsRefused,
+    ObjectNotFound,
     StoreUnreachable,
 )
 from tests.contract.conftest import MANY
-from tests.contract.proxy import Fault, Judge, Proxy, Request, proxied
+from tests.contract.proxy import Fault, Judge, Proxy, Request, behind
 from tests.contract.servers import CHECKING, WRONG_KEY, Server
 
 LARGE = random.Random(1).randbytes(5 * CHUNK_BYTES + 1)
@@ -58,10 +59,8 @@ def spoiled(
     location: StoreLocation, read_timeout_seconds: float = 2
 ) -> Iterator[tuple[Store, Proxy]]:
     """The same store behind a proxy of its own."""
-    assert location.endpoint_url
-    with proxied(location.endpoint_url, location.provider) as proxy:
-        behind = location.model_copy(update={"endpoint_url": proxy.url})
-        yield open_store(behind, read_timeout_seconds=read_timeout_seconds), proxy
+    with behind(location) as (there, proxy):
+        yield open_store(there, read_timeout_seconds=read_timeout_seconds), proxy
 
 
 def at_once(check: Callable[[Fault], None], faults: Iterable[Fault]) -> None:
@@ -91,6 +90,16 @@ def test_a_read_that_breaks_once_gives_all_bytes(location: StoreLocation, direct
         with spoiled(location) as (store, proxy):
             proxy.judge = first(fault, is_read)
             assert b"".join(store.open("large")) == LARGE
+
+    at_once(check, BROKEN)
+
+
+def test_a_refusal_that_breaks_once_is_understood(location: StoreLocation) -> None:
+    def check(fault: Fault) -> None:
+        with spoiled(location) as (store, proxy):
+            proxy.judge = first(fault, lambda request: True)
+            with pytest.raises(ObjectNotFound):
+                store.get("not there")
 
     at_once(check, BROKEN)
 

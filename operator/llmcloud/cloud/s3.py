@@ -9,6 +9,7 @@ whose token is still there has created it.
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -20,6 +21,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from urllib3.exceptions import HTTPError
 
 from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
@@ -32,7 +34,12 @@ SETTLE_SECONDS: Final = 0.2
 """How long a server that checks before it links may take between the two."""
 CONFLICT_ATTEMPTS: Final = 5
 READ_ATTEMPTS: Final = 4
-LOST_CONNECTION: Final = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+LOST_CONNECTION: Final = (
+    HTTPError,  # of a refusal's body, which the SDK reads without repeating it
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 MULTIPART: Final = TransferConfig(
     multipart_threshold=32 * CHUNK_BYTES, multipart_chunksize=16 * CHUNK_BYTES, max_concurrency=4
 )
@@ -68,19 +75,22 @@ class S3Store:
 
     def open(self, path: str, *, etag: str | None = None) -> Iterator[bytes]:
         offset = 0
-        for _ in range(READ_ATTEMPTS):
+        for attempt in range(READ_ATTEMPTS):
             with translated(self.location, f"read {self.url(path)}"):
-                response = self._request(path, offset, etag)
-                etag = response["ETag"]
                 try:
-                    for chunk in response["Body"].iter_chunks(CHUNK_BYTES):
-                        offset += len(chunk)
-                        yield chunk
+                    response = self._request(path, offset, etag)
+                    etag = response["ETag"]
+                    with closing(response["Body"]) as body:
+                        for chunk in body.iter_chunks(CHUNK_BYTES):
+                            offset += len(chunk)
+                            yield chunk
                     return
                 except LOST_CONNECTION:
                     continue
-                finally:
-                    response["Body"].close()
+                except ClientError as error:
+                    cut_off = error_code(error) == "404"  # it did not say what is not there
+                    if not cut_off or attempt == READ_ATTEMPTS - 1:
+                        raise
         raise refusals.lost(self.url(path), READ_ATTEMPTS)
 
     def get_file(self, path: str, destination: Path, *, etag: str | None = None) -> str:
