@@ -33,3 +33,34 @@ def weaken(location: StoreLocation) -> str:
         case "azure":
             container_client(location).set_container_access_policy({}, public_access="blob")
             return "private"
+
+
+def begin_upload(location: StoreLocation, path: str) -> None:
+    """Send the first part of an object and no more."""
+    key = location.prefix + path
+    match location.provider:
+        case "aws":
+            client, at = s3_client(location), {"Bucket": location.bucket, "Key": key}
+            upload = client.create_multipart_upload(**at)["UploadId"]
+            client.upload_part(**at, UploadId=upload, PartNumber=1, Body=b"x")
+        case "gcp":
+            gcs_client(location).bucket(location.bucket).blob(key).create_resumable_upload_session()
+        case "azure":
+            container_client(location).get_blob_client(key).stage_block("MDE=", b"x")
+
+
+def unfinished_uploads(location: StoreLocation, path: str) -> set[str] | None:
+    """Keys below a path to which an upload was begun and not finished; None: nothing lists them."""
+    prefix = location.prefix + path
+    match location.provider:
+        case "aws":
+            found = s3_client(location).list_multipart_uploads(
+                Bucket=location.bucket, Prefix=prefix
+            )
+            return {upload["Key"] for upload in found.get("Uploads", [])}
+        case "gcp":
+            return None
+        case "azure":
+            blobs = container_client(location)
+            begun = {blob.name for blob in blobs.list_blobs(prefix, include=["uncommittedblobs"])}
+            return begun - {blob.name for blob in blobs.list_blobs(prefix)}

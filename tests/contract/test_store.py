@@ -19,6 +19,7 @@ from llmcloud.cloud.errors import (
     StoreError,
     StoreUnreachable,
 )
+from tests.contract.by_hand import begin_upload, unfinished_uploads
 from tests.contract.conftest import MANY
 from tests.contract.servers import WRONG_KEY, Server, free_port, write_keys
 
@@ -78,6 +79,18 @@ def test_an_object_that_changed_since_it_was_listed_is_refused(store: Store) -> 
     store.delete("moving")
     with pytest.raises(ObjectChanged):
         b"".join(store.open("moving", etag=listed.etag))
+
+
+def test_abandoned_uploads_are_gone_and_objects_stay(store: Store) -> None:
+    store.put("up/there", b"there")
+    for path in ("up/begun", "up/there", "up/x/begun", "begun"):
+        begin_upload(store.location, path)
+    store.abandon_uploads("up/")
+    store.abandon_uploads("up/")
+    assert not unfinished_uploads(store.location, "up/")
+    assert unfinished_uploads(store.location, "begun") != set()
+    assert [info.path for info in store.list("up/")] == ["up/there"]
+    assert store.get("up/there") == b"there"
 
 
 def test_a_conditional_create_is_refused_the_second_time(store: Store) -> None:

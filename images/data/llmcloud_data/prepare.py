@@ -177,6 +177,8 @@ def _prepared(
     manifest = publish_manifest(store, version_folder + MANIFEST, mine)
     if worker.index == 0:
         work.finish(manifest.version)
+        store.abandon_uploads(folder)
+        store.abandon_uploads(version_folder)
         _sweep(store, version_folder, [MANIFEST, *(e.key for e in _files(manifest))])
     return manifest
 

@@ -24,6 +24,7 @@ from llmcloud.cloud.manifest import download, upload_files
 from llmcloud_runtime.group import Group
 
 FOLDER = "checkpoints/"
+MODELS = "model/"
 FILES: TypeAdapter[list[FileEntry]] = TypeAdapter(list[FileEntry])
 
 FAILED = "failed"
@@ -73,6 +74,7 @@ class CheckpointWriter:
         self._keep = keep
         # Whatever is older was deleted by the attempt that wrote the one after.
         self._durable = list(durable[: keep + 1])
+        self._uploaded: list[CheckpointEntry] = []
         self._on_durable = on_durable
         self._productive_seconds = productive_seconds
         self._group = group
@@ -89,11 +91,18 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait for the upload that is on the way; its failure counts unless there is another."""
-        if error is None:
-            self.finish()
-        else:
+        """Wait for the upload that is on the way; its failure counts unless there is another.
+
+        What failed to become durable, or to be deleted, goes before there is a model: no other
+        attempt comes after that.
+        """
+        if error is not None:
             self._wait()
+            return
+        self.finish()
+        if self._group.leads:
+            self._record()
+            self.sweep()
 
     @property
     def busy(self) -> bool:
@@ -122,11 +131,13 @@ class CheckpointWriter:
             raise failure
 
     def sweep(self) -> None:
-        """Delete what earlier attempts uploaded without finishing. They are fenced by now."""
-        kept = [self._output_path + entry.path for entry in self._durable]
-        for found in self._store.list(self._output_path + FOLDER):
-            if not any(found.path.startswith(path) for path in kept):
-                self._store.delete(found.path)
+        """Delete what no entry names. Whoever uploaded it is fenced, or this very writer."""
+        kept = tuple(self._output_path + entry.path for entry in self._durable)
+        for folder in (FOLDER, MODELS):
+            self._store.abandon_uploads(self._output_path + folder)
+            for found in self._store.list(self._output_path + folder):
+                if not found.path.startswith(kept):
+                    self._store.delete(found.path)
 
     def _wait(self) -> None:
         if self._thread is not None:
@@ -161,10 +172,19 @@ class CheckpointWriter:
             time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             productive_seconds=self._productive_seconds(written.step),
         )
-        self._ledger.append_checkpoint(entry)
-        self._tell(written.step, _ledger(written.step), "durable")
-        self._on_durable(status_of(entry, self._store, self._output_path))
-        self._durable.insert(0, entry)
+        self._uploaded.append(entry)
+        self._record()
+
+    def _record(self) -> None:
+        """Name in the ledger what is uploaded. An entry whose answer was lost may be there: it is
+        tried again before all else, so that no entry is without its files."""
+        while self._uploaded:
+            entry = self._uploaded[0]
+            self._ledger.append_checkpoint(entry)
+            del self._uploaded[0]
+            self._tell(entry.step, _ledger(entry.step), "durable")
+            self._on_durable(status_of(entry, self._store, self._output_path))
+            self._durable.insert(0, entry)
         while len(self._durable) > self._keep:
             self._delete(self._durable.pop())
 

@@ -14,6 +14,7 @@ from llmcloud.api.base import canonical_json
 from llmcloud.api.contract import MetricResult, ModelKind, ModelManifest, TrainingTask
 from llmcloud.cloud.base import Store
 from llmcloud.cloud.manifest import FILE_MODE, files_digest, upload_folder
+from llmcloud_runtime.checkpoints import MODELS
 from llmcloud_runtime.encoding import Tokenizer
 from llmcloud_runtime.model_card import model_card
 
@@ -77,7 +78,7 @@ def upload_model(
     passed: bool,
 ) -> ModelManifest:
     """Upload the folder below the attempt's own path; returns the manifest, not yet published."""
-    path = f"model/a{task.attempt}/"
+    path = f"{MODELS}a{task.attempt}/"
     files = upload_folder(store, folder, task.output_path + path)
     return ModelManifest(
         digest=files_digest(files),

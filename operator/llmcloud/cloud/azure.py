@@ -17,7 +17,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobClient, ContainerClient
+from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 from requests import RequestException
 
 from llmcloud.api.contract import StoreLocation
@@ -78,9 +78,7 @@ class AzureStore:
 
     def list(self, path: str) -> Iterator[ObjectInfo]:
         with translated(self.location, f"list {self.url(path)}"):
-            for blob in self._container.list_blobs(
-                name_starts_with=self.location.prefix + path, results_per_page=PAGE_OBJECTS
-            ):
+            for blob in self._blobs(self.location.prefix + path):
                 yield _info(blob.name.removeprefix(self.location.prefix), blob)
 
     def head(self, path: str) -> ObjectInfo | None:
@@ -97,6 +95,21 @@ class AzureStore:
             except ResourceNotFoundError as error:
                 if error_code(error) == "ContainerNotFound":
                     raise
+
+    def abandon_uploads(self, path: str) -> None:
+        """Blocks that were never committed go with a blob of their name, made and removed."""
+        prefix = self.location.prefix + path
+        with translated(self.location, f"abandon uploads to {self.url(path)}"):
+            there = {blob.name for blob in self._blobs(prefix)}
+            begun = {blob.name for blob in self._blobs(prefix, "uncommittedblobs")}
+            for name in begun - there:
+                self._container.upload_blob(name, b"", overwrite=True)
+                self._container.delete_blob(name)
+
+    def _blobs(self, prefix: str, *include: str) -> Iterator[BlobProperties]:
+        return self._container.list_blobs(
+            name_starts_with=prefix, include=[*include], results_per_page=PAGE_OBJECTS
+        )
 
     @cached_property
     def _container(self) -> ContainerClient:

@@ -66,6 +66,7 @@ def container_client(
         ),
         "max_single_get_size": RANGE_BYTES,
         "max_chunk_get_size": RANGE_BYTES,
+        "max_single_put_size": PART_BYTES,
         "max_block_size": PART_BYTES,
     }
     if location.ca_file:

@@ -75,6 +75,14 @@ class Store(Protocol):
         """Remove an object; it is no error if there is none."""
         ...
 
+    def abandon_uploads(self, path: str) -> None:
+        """Give up what was begun to be uploaded below `path` and never finished: also what others
+        upload in this moment, which fails or is lost.
+
+        Where the store does not list such uploads, or not to us, they end a week after they began.
+        """
+        ...
+
 
 def open_store(
     location: StoreLocation, *, read_timeout_seconds: float = READ_TIMEOUT_SECONDS

@@ -98,6 +98,9 @@ class GcsStore:
             except NotFound:
                 self._require_bucket()
 
+    def abandon_uploads(self, path: str) -> None:
+        """Resumable uploads are listed nowhere."""
+
     @cached_property
     def _client(self) -> Client:
         return gcs_client(self.location)

@@ -26,7 +26,14 @@ from urllib3.exceptions import HTTPError
 from llmcloud.api.contract import StoreLocation
 from llmcloud.cloud import refusals
 from llmcloud.cloud.base import CHUNK_BYTES, READ_TIMEOUT_SECONDS, ObjectInfo
-from llmcloud.cloud.s3_client import error_code, http_status, s3_client, translated
+from llmcloud.cloud.s3_client import (
+    abort_uploads,
+    error_code,
+    http_status,
+    not_implemented,
+    s3_client,
+    translated,
+)
 from llmcloud.cloud.transfer import gather, save
 
 WRITER: Final = "llmcloud-writer"
@@ -115,6 +122,15 @@ class S3Store:
     def delete(self, path: str) -> None:
         with translated(self.location, f"delete {self.url(path)}"):
             self._client.delete_object(**self._address(path))
+
+    def abandon_uploads(self, path: str) -> None:
+        with translated(self.location, f"abandon uploads to {self.url(path)}"):
+            try:
+                abort_uploads(self._client, self.location.bucket, self._key(path))
+            except ClientError as error:
+                # Who may read and write objects need not be allowed to list uploads.
+                if not not_implemented(error) and error_code(error) != "AccessDenied":
+                    raise
 
     def _key(self, path: str) -> str:
         return self.location.prefix + path

@@ -14,6 +14,7 @@ from llmcloud.cloud.bucket import Protections
 from llmcloud.cloud.errors import BucketNotFound, StoreError
 from llmcloud.cloud.s3_client import (
     DEFAULT_REGION,
+    abort_uploads,
     error_code,
     not_implemented,
     s3_client,
@@ -134,7 +135,10 @@ class S3Bucket:
         return self._delete_all(self._location.prefix + path)
 
     def delete(self) -> int:
-        self._try(f"abort the uploads to bucket {self._name}", self._abort_uploads)
+        self._try(
+            f"abort the uploads to bucket {self._name}",
+            lambda: abort_uploads(self.client, self._name),
+        )
         removed = self._delete_all("")
         with translated(self._location, f"remove bucket {self._name}"):
             self.client.delete_bucket(Bucket=self._name)
@@ -169,14 +173,6 @@ class S3Bucket:
                 )
             removed += len(batch)
         return removed
-
-    def _abort_uploads(self) -> None:
-        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name)
-        for page in pages:
-            for upload in page.get("Uploads", []):
-                self.client.abort_multipart_upload(
-                    Bucket=self._name, Key=upload["Key"], UploadId=upload["UploadId"]
-                )
 
     def _try(self, action: str, step: Callable[[], Any]) -> None:
         """Do what the server may not know."""

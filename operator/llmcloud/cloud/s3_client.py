@@ -174,6 +174,20 @@ def not_implemented(error: ClientError) -> bool:
     return http_status(error) in (405, 501) or error_code(error) in NOT_IMPLEMENTED
 
 
+def abort_uploads(client: Any, bucket: str, prefix: str = "") -> None:
+    """Give up what was begun to be uploaded in parts below a prefix, and never finished."""
+    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+    for page in pages:
+        for upload in page.get("Uploads", []):
+            try:
+                client.abort_multipart_upload(
+                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+            except ClientError as error:
+                if error_code(error) != "NoSuchUpload":  # it ended in this moment
+                    raise
+
+
 @contextmanager
 def translated(location: StoreLocation, action: str) -> Iterator[None]:
     """Turns boto's errors into ours; `action` says what was tried on which object."""
