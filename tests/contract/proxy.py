@@ -20,6 +20,7 @@ from llmcloud.api.location import Provider
 
 HOP_HEADERS = {"connection", "expect", "keep-alive", "transfer-encoding", "content-length"}
 STALL_SECONDS = 20
+TICK_SECONDS = 0.01
 
 
 class Fault(StrEnum):
@@ -80,19 +81,34 @@ class Proxy:
         self.judge: Judge = lambda request: None
         self.requests: list[Request] = []
         self.port = 0
+        self.loop = asyncio.new_event_loop()
+        self._clients: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self._path}"
 
+    def wait_until_left(self) -> None:
+        """Until all clients are gone, also those that were killed, and what they asked is done."""
+        asyncio.run_coroutine_threadsafe(self._left(), self.loop).result()
+
+    async def _left(self) -> None:
+        await asyncio.sleep(TICK_SECONDS)  # the last to come may not be accepted yet
+        while self._clients:
+            await asyncio.wait(self._clients)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        client = asyncio.current_task()
+        assert client is not None
+        self._clients.add(client)
         try:
             while await self._exchange(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self._clients.discard(client)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -167,7 +183,7 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 def proxied(store_url: str, provider: Provider) -> Iterator[Proxy]:
     """A running proxy before a store."""
     proxy = Proxy(store_url, provider)
-    loop = asyncio.new_event_loop()
+    loop = proxy.loop
     thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
     start = asyncio.start_server(proxy.serve, "127.0.0.1", 0)

@@ -1,14 +1,17 @@
 """The ledger on real servers: order, fencing, races."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from llmcloud.api.contract import CheckpointEntry, FileEntry, LedgerEntry, ModelManifest
-from llmcloud.cloud.base import Store
+from llmcloud.cloud.base import REQUEST_ATTEMPTS, Store
 from llmcloud.cloud.errors import DigestMismatch, Fenced, OutputOccupied
 from llmcloud.cloud.ledger import Ledger
-from llmcloud.cloud.manifest import files_digest
+from llmcloud.cloud.manifest import download, files_digest
+from tests.contract.proxy import Fault, Request, behind
+from tests.contract.writers import SMALL_BYTES, published, train
 
 RECIPE = "sha256:" + "1" * 64
 OTHER_RECIPE = "sha256:" + "2" * 64
@@ -160,3 +163,26 @@ def test_a_checkpoint_whose_answer_was_lost_is_not_published_twice(store: Store)
     mine.append_checkpoint(checkpoint(20))
     assert [item.step for item in ledger(store, 2).begin().checkpoints] == [20, 10]
     assert len(slots(store)) == 4
+
+
+def test_a_checkpoint_whose_entry_got_no_answer_keeps_its_files(
+    store: Store, tmp_path: Path
+) -> None:
+    """The writer takes it for failed and goes on; the ledger names it all the same."""
+    lost = iter([Fault.RESET] * REQUEST_ATTEMPTS)
+
+    def judge(request: Request) -> Fault | None:
+        asked = request.target.encode() + request.body  # Google's names are in the body
+        return next(lost, None) if b"ledger/00000002" in asked.replace(b"%2F", b"/") else None
+
+    with behind(store.location) as (there, proxy):
+        proxy.judge = judge
+        train(there, "job/", 1, tmp_path, checkpoint_bytes=SMALL_BYTES)
+    assert next(lost, None) is None
+    seen = published(store, "job/")
+    assert seen["checkpoint"].path == "job/checkpoints/a1/step-2/"
+    for name, found in seen.items():
+        download(store, found.path, found.files, tmp_path / name)
+    named = {found.path + file.key for found in seen.values() for file in found.files}
+    others = {info.path for info in store.list("job/")} - named
+    assert {path for path in others if "ledger" not in path} == {"job/manifest.json"}

@@ -1,14 +1,10 @@
-"""Workers share a version through the store alone: however many, whenever one is killed.
+"""Workers share a version through the store alone, however many they are.
 
-`--soak` kills at more points.
+What becomes of it when one is killed is in test_soak.py.
 """
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,13 +25,12 @@ from llmcloud.cloud.base import Store
 from llmcloud.cloud.manifest import MANIFEST, version_path
 from llmcloud.cloud.report import Report
 from llmcloud_data.prepare import prepare_in
-from tests.contract.proxy import proxied
+from tests.contract.by_hand import begin_upload, unfinished_uploads
 from tests.contract.servers import CHECKING, Server
 
 PART_BYTES = 12_000
 OBJECTS = 12
 WORKERS = 4
-KILLS, SOAK_KILLS = 3, 60
 SEED = 2026
 STEPS = Prepare(
     clean=Clean(),
@@ -43,16 +38,6 @@ STEPS = Prepare(
     redact=Redact(entities=["email"]),
     split=Split(validation_fraction=0.1),
 )
-PROCESS = f"""
-import pathlib, sys
-from llmcloud.api.contract import DatasetTask, Progress
-from llmcloud.cloud.report import Report
-from llmcloud_data.prepare import prepare_in
-task = DatasetTask.model_validate_json(sys.argv[1])
-report = Report(Progress(attempt=task.attempt), 0)
-folder, index = pathlib.Path(sys.argv[2]), int(sys.argv[3])
-prepare_in(folder, task, report, index, part_bytes={PART_BYTES}, patience_seconds=0)
-"""
 
 
 @pytest.fixture(params=CHECKING)
@@ -113,6 +98,7 @@ def test_one_worker_and_four_make_the_same_shards(
     store: Store, location: StoreLocation, tmp_path: Path
 ) -> None:
     write_sources(store)
+    begin_upload(location, "four/work/uid/of a killed worker")
     alone = run(task_of(location, "one/", 1, 1), tmp_path, 0)
     together = task_of(location, "four/", 1, WORKERS)
     with ThreadPoolExecutor(WORKERS) as executor:
@@ -127,6 +113,7 @@ def test_one_worker_and_four_make_the_same_shards(
         assert outcome.dataset == alone.dataset
         assert manifest_of(store, outcome, "four/") == first
     assert what_remains(store, "four/", first) == set()
+    assert not unfinished_uploads(location, "four/")
 
 
 def test_one_of_four_workers_ends_without_the_others(
@@ -143,48 +130,3 @@ def test_one_of_four_workers_ends_without_the_others(
     assert late.dataset.version == outcome.dataset.version
     assert late.dataset.reused
     assert list(store.list("out/versions/")) == before
-
-
-def test_wherever_a_worker_is_killed_the_next_goes_on_and_nothing_is_half_visible(
-    store: Store, location: StoreLocation, tmp_path: Path, soak: bool
-) -> None:
-    write_sources(store)
-    reference = manifest_of(store, run(task_of(location, "ref/", 1, 1), tmp_path, 0), "ref/")
-    writes = kill_after(location, "all/", 10**9, tmp_path)
-    dice = random.Random(f"{SEED} {location.provider}")
-    points = dice.sample(range(1, writes + 1), min(writes, SOAK_KILLS if soak else KILLS))
-    for point in points:
-        output_path = f"killed-{point}/"
-        kill_after(location, output_path, point, tmp_path)
-        visible = [e.path for e in store.list(f"{output_path}versions/") if MANIFEST in e.path]
-        outcome = run(task_of(location, output_path, 1, 1), tmp_path, 0)
-        assert outcome.dataset is not None
-        assert outcome.dataset.reused is bool(visible)
-        assert manifest_of(store, outcome, output_path) == reference, point
-        if not visible:
-            assert what_remains(store, output_path, reference) == set()
-
-
-def kill_after(location: StoreLocation, output_path: str, writes: int, folder: Path) -> int:
-    """Run a worker as a process that is killed when it makes so many writes; how many it made."""
-    made = 0
-    assert location.endpoint_url
-    with proxied(location.endpoint_url, location.provider) as proxy:
-        task = task_of(location, output_path, 1, 1)
-        behind = location.model_copy(update={"endpoint_url": proxy.url})
-        wire = task.model_copy(update={"output": behind}).model_dump_json(by_alias=True)
-        command = [sys.executable, "-c", PROCESS, wire, str(folder / f"p-{writes}"), "0"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        with subprocess.Popen(command, env=environment) as process:
-
-            def judge(request: object) -> None:
-                nonlocal made
-                if getattr(request, "method", "") in ("PUT", "POST"):
-                    made += 1
-                    if made == writes:
-                        process.send_signal(signal.SIGKILL)
-
-            proxy.judge = judge
-            code = process.wait()
-    assert code == (0 if made < writes else -signal.SIGKILL)
-    return made
