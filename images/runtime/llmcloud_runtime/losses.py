@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, pad
 from transformers import PreTrainedModel, TrainerState
 
 from llmcloud_runtime.encoding import IGNORED
@@ -20,13 +20,14 @@ def aligned(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Predictions and what they should be: (n, classes) in float32 and (n,).
 
-    `shifted`: every position predicts the next one's label. Logits before the first label, those
-    of learned prompts, are left out.
+    `shifted`: every position predicts the next one's label, and the last nothing. Logits before
+    the first label, those of learned prompts, are left out. Others are not copied.
     """
     if labels.dim() > 1:
-        logits = logits[:, -labels.shape[1] :]
+        if logits.shape[1] > labels.shape[1]:
+            logits = logits[:, -labels.shape[1] :]
         if shifted:
-            logits, labels = logits[:, :-1], labels[:, 1:]
+            labels = pad(labels[:, 1:], (0, 1), value=IGNORED)
     return logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1)
 
 

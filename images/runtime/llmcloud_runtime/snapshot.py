@@ -3,7 +3,7 @@
 PyTorch's distributed checkpoints hold every tensor by its name and offset, so a checkpoint of any
 number of ranks, replicated or sharded, is read by any other. They are written in the safetensors
 layout: unlike DCP's own, and unlike the Trainer's, nothing in it is a pickle. Training stands
-still only while the tensors are copied.
+still only while the tensors are copied (`copies`).
 
 Random numbers are a function of the seed, the step and the rank, so none are stored. It overrides
 private methods of the pinned transformers.
@@ -13,7 +13,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.hf_storage import (
-    HuggingFaceStorageReader,
-    HuggingFaceStorageWriter,
-)
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from llmcloud_runtime.copies import Copies, ShardWriter
 from llmcloud_runtime.group import Group
 
 SCHEDULER = "scheduler.json"
@@ -60,6 +58,8 @@ class SnapshotTrainer(Trainer):
 
     def __init__(self, *, group: Group, keep: Callable[[Snapshot], None], **more: Any) -> None:
         self._group, self._keep = group, keep
+        self._copies = Copies()
+        self._writing: Future[Any] | None = None
         super().__init__(**more)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -77,17 +77,20 @@ class SnapshotTrainer(Trainer):
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"checkpoint-{step}"
         folder.mkdir(parents=True, exist_ok=True)
+        if self._writing is not None:
+            wait([self._writing])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that one rank is alone is no surprise
-            pending = dcp.async_save(
+            self._writing = dcp.async_save(
                 self._tensors(),
-                storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
+                storage_writer=ShardWriter(folder),
+                async_stager=self._copies,
                 process_group=self._group.saving,
             )
         if self._group.leads:
             self.state.save_to_json(str(folder / TRAINER_STATE))
             (folder / SCHEDULER).write_text(json.dumps(self.lr_scheduler.state_dict()))
-        self._keep(Snapshot(step, folder, pending, self._group.rank))
+        self._keep(Snapshot(step, folder, self._writing, self._group.rank))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """The weights come with the optimizer's state."""
