@@ -38,7 +38,7 @@ class Example:
     @property
     def blank(self) -> bool:
         """Nothing, or (but for messages, of which some may be empty) a part of nothing."""
-        blanks = [not part.strip() for part in self.parts]
+        blanks = [not part or part.isspace() for part in self.parts]
         return all(blanks) or (self.type != "chat" and any(blanks))
 
     def mapped(self, change: Callable[[str], str]) -> "Example":
@@ -113,9 +113,16 @@ def example_of(shape: Shape, values: Sequence[Value]) -> Example | Rejection:
         example = _example(shape.type, shape.labels, values)
     except _Unfit as unfit:
         return unfit.rejection
-    if sum(len(part.encode()) for part in example.parts) > RECORD_BYTES:
+    if _is_too_large(example.parts):
         return Rejection.TOO_LARGE
     return Rejection.EMPTY if example.blank else example
+
+
+def _is_too_large(parts: Sequence[str]) -> bool:
+    """Whether they have more than `RECORD_BYTES` of UTF-8; no character has more than 4."""
+    if 4 * sum(map(len, parts)) <= RECORD_BYTES:
+        return False
+    return sum(len(part.encode()) for part in parts) > RECORD_BYTES
 
 
 def _example(type_: DatasetType, labels: Sequence[str], values: Sequence[Value]) -> Example:
@@ -178,9 +185,9 @@ def _text(value: Value) -> str:
     if not isinstance(value, bytes | str):
         raise _Unfit(Rejection.NOT_TEXT)
     try:
-        # A JSON string may hold lone surrogates, which no UTF-8 can.
-        encoded = value.encode() if isinstance(value, str) else value.removeprefix(BOM)
-        text = value if isinstance(value, str) else encoded.decode()
+        text = value if isinstance(value, str) else value.removeprefix(BOM).decode()
+        if not text.isascii():
+            text.encode()  # a JSON string may hold lone surrogates, which no UTF-8 can
     except UnicodeError:
         raise _Unfit(Rejection.INVALID_UTF8) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")

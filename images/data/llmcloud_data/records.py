@@ -30,7 +30,11 @@ TAR: Final = b"ustar"
 TAR_AT: Final = 257
 TAR_END: Final = TAR_AT + len(TAR)
 
+READ_BYTES: Final = 256 * 1024
+JSON_SPACE: Final = " \t\n\r"
+
 csv.field_size_limit(RECORD_BYTES)
+_decoder: Final = json.JSONDecoder()
 
 
 def read_records(
@@ -83,7 +87,7 @@ def _opened(file: Path) -> io.BufferedReader:
     with file.open("rb") as stream:
         codec = CODECS.get(stream.read(2))
     if codec is None:
-        return file.open("rb")
+        return file.open("rb", READ_BYTES)
     return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), codec))
 
 
@@ -128,18 +132,19 @@ def _json_records(stream: BinaryIO, members: Sequence[str]) -> Iterator[Values |
     for line in _lines(stream):
         if isinstance(line, Rejection):
             yield line
-        elif line.strip():
+        elif not line.isspace():
             yield _members(line, members)
 
 
 def _members(line: bytes, members: Sequence[str]) -> Values | Rejection:
     try:
-        record = json.loads(line.decode())
+        text = line.decode().strip(JSON_SPACE)
+        record, end = _decoder.raw_decode(text)
     except UnicodeDecodeError:
         return Rejection.INVALID_UTF8
     except (ValueError, RecursionError):
         return Rejection.INVALID_RECORD
-    if not isinstance(record, dict):
+    if end < len(text) or not isinstance(record, dict):
         return Rejection.INVALID_RECORD
     return tuple(record.get(member) for member in members)
 

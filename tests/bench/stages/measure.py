@@ -21,7 +21,7 @@ from tests.bench.stages.ours import LENGTH, STAGES
 from tests.support.figures import figure
 from tests.support.install import ROOT
 
-DOCUMENTS: Final = 2000
+DOCUMENTS: Final = 1000
 ROUNDS: Final = 3
 VOCABULARY: Final = 8000
 THEIR_PYTHON: Final = ROOT / ".venv-bench" / "bin" / "python"
