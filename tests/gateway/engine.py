@@ -26,6 +26,8 @@ class Engine:
     name: str = "engine"
     text: str = "one two three"
     fault: Fault | None = None
+    reason: str = ""
+    """Of errors, as egress pods tell it."""
     tells_usage: bool = True
     """In the last chunk of every stream; else, as vLLM, in one of its own to who asks for it."""
     permits: asyncio.Semaphore | None = None
@@ -164,11 +166,15 @@ class Engine:
         words = len(self.text.split())
         return {"prompt_tokens": 7, "completion_tokens": words, "total_tokens": 7 + words}
 
+    def _told(self) -> bytes:
+        return f"x-llmcloud-reason: {self.reason}\r\n".encode() if self.reason else b""
+
     def _whole(self, writer: asyncio.StreamWriter, status: int, body: dict[str, object]) -> None:
         data = json.dumps(body).encode()
         writer.write(
             b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nx-engine: %s\r\n"
-            b"content-length: %d\r\n\r\n%s" % (status, self.name.encode(), len(data), data)
+            b"%scontent-length: %d\r\n\r\n%s"
+            % (status, self.name.encode(), self._told(), len(data), data)
         )
 
 

@@ -240,6 +240,15 @@ async def test_an_engines_refusal_comes_through_in_openais_format(
     assert "x-llmcloud-reason" not in answer.headers
 
 
+async def test_an_egress_pods_refusal_comes_through_with_its_reason(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    egress = await start_engine(fault="refusal", reason="TokensPerDaySpent")
+    gateway = await start_gateway(route(egress))
+    answer = await post(gateway.port, CHAT, chat())
+    assert (answer.status, answer.headers["x-llmcloud-reason"]) == (422, "TokensPerDaySpent")
+
+
 async def test_a_client_that_reads_slowly_slows_the_engine_down(
     start_gateway: StartGateway, start_engine: StartEngine
 ) -> None:

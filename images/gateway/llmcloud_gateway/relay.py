@@ -36,6 +36,8 @@ _NOT_RELAYED = frozenset(
         b"x-request-id",
     )
 )
+_TOLD_WITH_ERRORS = (b"retry-after", b"date", b"x-llmcloud-reason")
+"""The reason is an egress pod's."""
 
 
 class _Answer:
@@ -132,7 +134,7 @@ class _Answer:
         if self.response.started:
             self.response.fail_event(body)
         else:
-            kept = [h for h in self._headers if h[0] in (b"retry-after", b"date")]
+            kept = [h for h in self._headers if h[0] in _TOLD_WITH_ERRORS]
             self.response.send(self.status, body, headers=kept)
 
     def broke(self, replica: Replica, error: EngineBroke) -> int:
