@@ -87,7 +87,7 @@ def _opened(file: Path) -> io.BufferedReader:
     with file.open("rb") as stream:
         codec = CODECS.get(stream.read(2))
     if codec is None:
-        return file.open("rb", READ_BYTES)
+        return io.BufferedReader(io.FileIO(file), READ_BYTES)
     return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), codec))
 
 
