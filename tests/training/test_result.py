@@ -149,13 +149,22 @@ def test_another_recipe_finds_the_output_occupied(
 def test_a_loss_that_is_no_number_ends_training_and_the_last_good_checkpoint_is_kept(
     job: Job, tmp_path: Path
 ) -> None:
-    """The learning rate rises until weights overflow, and every step may be saved."""
-    training = job("astray", learning_rate=1e20, warmup_steps=24, checkpoint_every_steps=1)
+    """The learning rate rises until weights overflow. Every step may be saved, and of a run of this
+    length only every tenth is logged."""
+    training = job(
+        "astray",
+        max_steps=1000,
+        learning_rate=1e20,
+        warmup_steps=24,
+        checkpoint_every_steps=1,
+    )
     ranks = training.start(1)
     assert training.finish(ranks) == [ExitCode.CONFIGURATION]
     outcome = ranks[0].outcome()
     assert outcome.reason is Reason.LOSS_NOT_FINITE
-    found = re.search(r"at step (\d+) of 24.*The checkpoint of step (\d+) is kept", outcome.message)
+    found = re.search(
+        r"at step (\d+) of 1000.*The checkpoint of step (\d+) is kept", outcome.message
+    )
     assert found is not None, outcome.message
     failed, kept = int(found[1]), int(found[2])
     newest = training.past().checkpoints[0]
