@@ -179,7 +179,8 @@ def test_a_budget_that_is_spent_stops_the_pods_until_it_is_raised(
         lambda told: told.get("status") == "True",
         40,
     )
-    assert [j for j in kube.list("Job", namespace) if "train" in j["metadata"]["name"]] == []
+    jobs = "app.kubernetes.io/component=train"
+    wait_for("no Job", lambda: kube.list("Job", namespace, jobs), lambda found: not found, 20)
     kube.apply(changed(job, "budget.acceleratorHours", 100))
     again = ready(kube, "LLMTrainingJob", namespace, "train", "Starting", 40)
     assert again["status"]["attempt"] == 2
