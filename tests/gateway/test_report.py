@@ -40,7 +40,7 @@ async def test_samples_keep_the_contracts_names(start_gateway: StartGateway) -> 
     assert sample["name"] == "wiki"
     assert set(sample) == {
         "namespace", "name", "inFlight", "waiting", "idleSeconds", "arrivals", "completions",
-        "flightSeconds", "loads",
+        "flightSeconds", "loads", "window", "groups",
     }  # fmt: skip
 
 
