@@ -300,7 +300,8 @@ class Progress(ApiModel):
 class EngineStart(ApiModel):
     """GET /start of an engine of ours that is ready: how its start went."""
 
-    load_seconds: float = Field(ge=0, le=86400)  # until the weights were in memory
+    # Until the weights were in memory; absent: all until Ready but the warm-up.
+    load_seconds: float | None = Field(default=None, ge=0, le=86400)
     warm_up_seconds: float = Field(ge=0, le=86400)  # from then on, until a generation came back
 
 

@@ -1,9 +1,9 @@
 """The container beside an engine that cannot say itself when it serves, or has adapters.
 
 It reports as an engine of ours does: /ready is 200 from the moment when one real answer of the
-model came back over HTTP until the engine is gone, /start tells how long that took. An engine that
-was started anew must answer, and load its adapters, again. A new replica is ready when it has all
-of them, or has tried often enough.
+model came back over HTTP until the engine is gone, /start tells how long that one took. An engine
+that was started anew must answer, and load its adapters, again. A new replica is ready when it has
+all of them, or has tried often enough.
 """
 
 import logging
@@ -54,7 +54,6 @@ class Sidecar:
         if task.adapters:
             self._adapters = EngineAdapters(task.model, engine_url, told, folder)
         self._settled = self._adapters is None
-        self._began = time.monotonic()
         self._loaded: float | None = None
         self._answered: float | None = None
 
@@ -69,10 +68,10 @@ class Sidecar:
 
     @property
     def start(self) -> EngineStart:
-        """Meaningful once it is ready."""
-        loaded = self._loaded or self._began
-        warm_up = (self._answered or loaded) - loaded
-        return EngineStart(load_seconds=loaded - self._began, warm_up_seconds=warm_up)
+        """Meaningful once it is ready. When the engine began is not known here: its image may have
+        been pulled meanwhile."""
+        loaded = self._loaded or 0.0
+        return EngineStart(warm_up_seconds=(self._answered or loaded) - loaded)
 
     def look(self) -> None:
         """One look at the engine."""
@@ -83,7 +82,7 @@ class Sidecar:
             self._loaded = time.monotonic()
         if self._answered is None and answers(self._url, self._model, PROBE_SECONDS):
             self._answered = time.monotonic()
-            log.info("The engine answers after %.1f s", self._answered - self._began)
+            log.info("The engine answers, %.1f s after it was up", self._answered - self._loaded)
         if self._answered is not None and self._adapters is not None:
             try:
                 self._settled = self._adapters.look() or self._settled
@@ -102,7 +101,7 @@ class Sidecar:
     def _start_over(self) -> None:
         if self._loaded is not None:
             log.warning("The engine is gone: it has to answer again")
-            self._began, self._loaded, self._answered = time.monotonic(), None, None
+            self._loaded, self._answered = None, None
             self._settled = self._adapters is None
 
 

@@ -33,7 +33,11 @@ def cold_start(pod: PodView, start: EngineStart | None) -> Manifest:
     }
     if start is None:
         return {**measured, "loadSeconds": _seconds(pod.started, pod.ready_flipped)}
-    load, warm_up = round(start.load_seconds), round(start.warm_up_seconds)
+    warm_up = round(start.warm_up_seconds)
+    if start.load_seconds is None:
+        load = max(0, _seconds(pod.started, pod.ready_flipped) - warm_up)
+    else:
+        load = round(start.load_seconds)
     return {**measured, "loadSeconds": load, "warmUpSeconds": warm_up}
 
 

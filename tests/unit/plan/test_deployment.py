@@ -324,6 +324,12 @@ def test_an_engine_that_tells_nothing_has_its_warm_up_in_its_load() -> None:
     assert (told["loadSeconds"], "warmUpSeconds" in told) == (15, False)
 
 
+def test_what_a_sidecar_does_not_know_of_the_load_is_the_rest() -> None:
+    start = EngineStart(warm_up_seconds=4)
+    told = status_of(plan(engine=running(1), pods=(replica(),), start=start))["scaling"]
+    assert (told["coldStart"]["loadSeconds"], told["coldStart"]["warmUpSeconds"]) == (11, 4)
+
+
 def test_each_replica_is_measured_once_and_the_newest_counts() -> None:
     first = status_of(plan(engine=running(1), pods=(replica(),)))
     start = EngineStart(load_seconds=1, warm_up_seconds=1)
