@@ -162,7 +162,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
             "deployment", "engine", {"name": "vllm", "args": [argument]},
             "args has an option that is set for you",
         )
-        for argument in ("--trust-remote-code", "--trust_remote_code", "--port=1", "--model")
+        for argument in ("--trust-remote-code", "--trust_remote_code", "--port=1", "--model", "-n")
     ),
     ("key", "sha256", "5" * 63, "spec.sha256"),
     ("key", "sha256", None, "spec.sha256"),

@@ -18,7 +18,7 @@ _OURS: Final = (
 )
 """Options of vLLM that this project sets, or that run code which came with the model or the user's
 arguments. vLLM takes underscores for hyphens."""
-_REFUSED: Final = f"^--({_OURS.replace('-', '[-_]')})(=.*)?$"
+_REFUSED: Final = f"^(--({_OURS.replace('-', '[-_]')})|-[nr])(=.*)?$"
 
 
 class Engine(ApiModel):
