@@ -125,7 +125,7 @@ def test_at_whatever_request_a_writer_is_stopped_all_that_is_seen_is_whole(
 def run_undisturbed(kind: str, store: Store, folder: Path) -> Undisturbed:
     place = f"{kind}/"
     with behind(store.location) as (there, proxy):
-        assert attempt(kind, there, place, 1, folder, []) == 0
+        assert attempt(kind, there, place, 1, folder) == 0
     seen = published(store, place)
     assert FINAL[kind] in seen
     digests = {name: {file.key: file.sha256 for file in a.files} for name, a in seen.items()}
@@ -152,7 +152,7 @@ def stop_a_writer(point: Point) -> Counter[str]:
     before = published(store, point.place)
     found = look(store, before, point, "before")
 
-    code_after = attempt(kind, store.location, point.place, 2, point.folder / "2", [])
+    code_after = attempt(kind, store.location, point.place, 2, point.folder / "2")
     after = published(store, point.place)
     assert code_after == 0, point
     assert FINAL[kind] in after, point
@@ -170,7 +170,7 @@ def spoil_a_reader(point: Point) -> Counter[str]:
     """An attempt, perhaps damage in the store, and a look through faults: what is accepted is
     right, or the reader refuses."""
     dice, store = point.dice, point.store
-    assert attempt(point.kind, store.location, point.place, 1, point.folder / "1", []) == 0
+    assert attempt(point.kind, store.location, point.place, 1, point.folder / "1") == 0
     found = Counter({TRIED[2]: 1})
     if dice.random() < 0.5:
         version = dice.choice(list(published(store, point.place).values()))
@@ -188,17 +188,26 @@ def spoil_a_reader(point: Point) -> Counter[str]:
 
 
 def attempt(
-    kind: str, location: StoreLocation, place: str, number: int, folder: Path, pids: list[int]
+    kind: str,
+    location: StoreLocation,
+    place: str,
+    number: int,
+    folder: Path,
+    pids: list[int] | None = None,
 ) -> int:
-    """Run a writer as a process, whose id is among `pids` meanwhile; its exit code."""
+    """Run a writer as a process; its exit code. One that is disturbed has its id among `pids`
+    meanwhile, and little patience."""
     folder.mkdir(parents=True)
-    process = LAUNCH.Process(target=write, args=(kind, location, place, number, folder))
+    timeout = None if pids is None else TIMEOUT_SECONDS
+    process = LAUNCH.Process(target=write, args=(kind, location, place, number, folder, timeout))
     with STARTING:  # looks at how others ended as well, each of which can be read once
         process.start()
     assert process.pid is not None
-    pids.append(process.pid)
+    if pids is not None:
+        pids.append(process.pid)
     wait([process.sentinel])
-    pids.clear()
+    if pids is not None:
+        pids.clear()
     with STARTING:
         assert process.exitcode is not None
         return process.exitcode

@@ -158,8 +158,15 @@ WRITERS: Final[Mapping[str, Writer]] = {
 }
 
 
-def write(kind: str, location: StoreLocation, place: str, attempt: int, folder: Path) -> None:
-    """Runs in a process of its own: large files go in small parts, and nobody waits for long."""
+def write(
+    kind: str,
+    location: StoreLocation,
+    place: str,
+    attempt: int,
+    folder: Path,
+    timeout_seconds: float | None,
+) -> None:
+    """Runs in a process of its own: large files go in small parts."""
     logging.disable()
     size = UPLOAD_PART_BYTES
     parts = TransferConfig(multipart_threshold=size, multipart_chunksize=size)
@@ -169,7 +176,8 @@ def write(kind: str, location: StoreLocation, place: str, attempt: int, folder: 
         (azure_client, "PART_BYTES", size),
     ]:
         setattr(module, name, value)
-    open_store.__kwdefaults__ = {"read_timeout_seconds": TIMEOUT_SECONDS}
+    if timeout_seconds is not None:
+        open_store.__kwdefaults__ = {"read_timeout_seconds": timeout_seconds}
     try:
         WRITERS[kind](location, place, attempt, folder)
     except TaskError:
