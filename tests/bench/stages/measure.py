@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from llmcloud_data import tokens
 from tests.bench.stages import texts
-from tests.bench.stages.ours import LENGTH, STAGES
+from tests.bench.stages.ours import LENGTH, READS, STAGES
 from tests.support.figures import figure
 from tests.support.install import ROOT
 
@@ -45,7 +45,7 @@ def measure_stages() -> None:
         total = tokens.count(tokenizer, given)
         figure("stages: the texts", total / 1e6, "million tokens")
         for stage in STAGES:
-            measure(stage, folder, total)
+            measure(stage, folder, total * READS if stage == "read" else total)
 
 
 def measure(stage: str, folder: Path, total: int) -> None:
