@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmcloud.api.names import Kind
+from llmcloud.api.names import LABEL_REVISION, Kind
 from tests.localcluster.cluster import Cluster
 from tests.support.audit import requests
 from tests.support.figures import LINES
@@ -75,9 +75,15 @@ def end_state(kube: Kube, namespace: str) -> dict[str, Any]:
             }
     for child_kind in ("Job", "Deployment"):
         children = kube.list(child_kind, namespace)
-        state[child_kind] = sorted(child["metadata"]["name"] for child in children)
+        state[child_kind] = sorted(unrevised(child["metadata"]) for child in children)
         assert all(child["metadata"].get("ownerReferences") for child in children)
     return state
+
+
+def unrevised(meta: Object) -> str:
+    """A child's name without the hash of its template, which names the bucket."""
+    name: str = meta["name"]
+    return name.removesuffix(meta.get("labels", {}).get(LABEL_REVISION, ""))
 
 
 def finished(kube: Kube, namespace: str) -> bool:

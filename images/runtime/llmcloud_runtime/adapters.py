@@ -107,9 +107,11 @@ class Adapters:
         told = self._model.load_adapter(
             path, adapter_name=weights, adapter_kwargs={"local_files_only": True}
         )
-        if told.missing_keys:
+        # Those of the adapters that are there already are told as missing too.
+        missing = [key for key in told.missing_keys if f".{weights}." in key]
+        if missing:
             raise ValueError(
-                f"{len(told.missing_keys)} of its weights are missing: it belongs to another model"
+                f"{len(missing)} of its weights are missing: it belongs to another model"
             )
 
     def _drop(self, weights: str) -> None:
