@@ -38,6 +38,15 @@ def provision(kube: Kube, namespace: str) -> None:
     ready(kube, "ObjectStore", namespace, "work", "Provisioned")
 
 
+def prepare(kube: Kube, namespace: str) -> None:
+    """Make the store `work` and the dataset `text` Ready."""
+    provision(kube, namespace)
+    kube.apply(dataset(namespace))
+    pod = pod_of(kube, namespace, "text-data-a1")
+    end_pod(kube, pod, good_outcome(pod))
+    ready(kube, "LLMDataset", namespace, "text", "Prepared")
+
+
 def test_a_job_waits_for_dataset_and_store_and_goes_on_when_they_come(
     kube: Kube, operator: OperatorProcess, namespace: str
 ) -> None:
@@ -60,10 +69,7 @@ def test_a_job_waits_for_dataset_and_store_and_goes_on_when_they_come(
 def test_an_accelerator_is_looked_for_among_the_nodes(
     kube: Kube, operator: OperatorProcess, namespace: str
 ) -> None:
-    provision(kube, namespace)
-    kube.apply(dataset(namespace))
-    pod = pod_of(kube, namespace, "text-data-a1")
-    end_pod(kube, pod, good_outcome(pod))
+    prepare(kube, namespace)
     job = training_job(namespace, resources={"accelerator": "nvidia-h100", "count": 8})
     kube.apply(job)
     missing = ready(kube, "LLMTrainingJob", namespace, "train", "AcceleratorNotFound")
@@ -142,15 +148,6 @@ def test_a_suspended_job_has_no_pods_and_resumes_as_a_new_attempt(
     assert kube.list("Job", namespace) == []
     kube.apply(training_job(namespace, suspend=False))
     ready(kube, "LLMTrainingJob", namespace, "train", "DatasetNotFound")
-
-
-def prepare(kube: Kube, namespace: str) -> None:
-    """Make the store `work` and the dataset `text` Ready."""
-    provision(kube, namespace)
-    kube.apply(dataset(namespace))
-    pod = pod_of(kube, namespace, "text-data-a1")
-    end_pod(kube, pod, good_outcome(pod))
-    ready(kube, "LLMDataset", namespace, "text", "Prepared")
 
 
 def test_a_budget_that_is_spent_stops_the_pods_until_it_is_raised(

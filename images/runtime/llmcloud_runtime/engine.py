@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT, EngineStart
-from llmcloud.cloud.loopback import status_of
+from llmcloud.cloud.loopback import probes, status_of
+from llmcloud.cloud.telling import Answer, tell
 from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
 
 PROBE_SECONDS = 120
@@ -131,11 +132,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _probe(model_name: str, task: str | None) -> tuple[str, dict[str, Any]]:
     """Path and body of a small request that the model must answer."""
-    if task is not None:
-        path = {"embed": "/v1/embeddings", "classify": "/classify"}.get(task, "/pooling")
-        return path, {"model": model_name, "input": "Hello"}
-    messages = [{"role": "user", "content": "Hello"}]
-    return "/v1/chat/completions", {"model": model_name, "messages": messages, "max_tokens": 1}
+    paths = {None: "/v1/chat/completions", "embed": "/v1/embeddings", "classify": "/classify"}
+    path = paths.get(task, "/pooling")
+    return path, dict(probes(model_name))[path]
 
 
 def wait_for_answer(readiness: Readiness, path: str, body: dict[str, Any]) -> None:
@@ -147,39 +146,24 @@ def wait_for_answer(readiness: Readiness, path: str, body: dict[str, Any]) -> No
 
 
 def serve_report(readiness: Readiness, port: int) -> ThreadingHTTPServer:
-    """Start answering /ready, /healthz, /start and /metrics in a thread."""
+    """Start answering /ready, /healthz, /start and /metrics in threads."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = ANSWER_SECONDS
+    def healthy() -> Answer:
+        good = readiness.healthy
+        return Answer("ok\n" if good else "the engine does not answer\n", good=good)
 
-        def do_GET(self) -> None:
-            match self.path:
-                case "/ready":
-                    self._answer(readiness.ready, "ready\n" if readiness.ready else "not ready\n")
-                case "/healthz":
-                    healthy = readiness.healthy
-                    self._answer(healthy, "ok\n" if healthy else "the engine does not answer\n")
-                case "/start":
-                    self._answer(readiness.ready_seconds is not None, readiness.start())
-                case "/metrics":
-                    self._answer(True, readiness.metrics())
-                case _:
-                    self.send_error(HTTPStatus.NOT_FOUND)
+    def ready() -> Answer:
+        return Answer("ready\n" if readiness.ready else "not ready\n", good=readiness.ready)
 
-        def _answer(self, good: bool, text: str) -> None:
-            body = text.encode()
-            self.send_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Probes are not worth a line of log."""
-
-    server = ThreadingHTTPServer(("", port), Handler)
-    threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
-    return server
+    return tell(
+        {
+            "/ready": ready,
+            "/healthz": healthy,
+            "/start": lambda: Answer(readiness.start(), good=readiness.ready_seconds is not None),
+            "/metrics": lambda: Answer(readiness.metrics()),
+        },
+        port,
+    )
 
 
 if __name__ == "__main__":

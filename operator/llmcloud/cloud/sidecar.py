@@ -12,12 +12,11 @@ import signal
 import sys
 import threading
 import time
-from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from llmcloud.api.adapter import ADAPTERS_FILE, ADAPTERS_FOLDER, AdapterReport
 from llmcloud.api.contract import (
@@ -29,6 +28,7 @@ from llmcloud.api.contract import (
 )
 from llmcloud.cloud.adapters import EngineAdapters
 from llmcloud.cloud.loopback import ENGINE_URL, Late, answers, ask
+from llmcloud.cloud.telling import Answer, tell
 
 PROBE_SECONDS: Final = 120.0
 """The first generation on a cold accelerator compiles kernels."""
@@ -105,48 +105,26 @@ class Sidecar:
             self._settled = self._adapters is None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    timeout = 2
-
-    def __init__(self, sidecar: Sidecar, *connection: Any) -> None:
-        self._sidecar = sidecar
-        super().__init__(*connection)
-
-    def do_GET(self) -> None:
-        ready = self._sidecar.ready
-        match self.path:
-            case "/ready":
-                self._answer(ready, "ready\n" if ready else "the engine has not answered yet\n")
-            case "/start":
-                self._answer(ready, self._sidecar.start.model_dump_json(by_alias=True))
-            case "/adapters":
-                self._answer(True, self._sidecar.adapters.model_dump_json(by_alias=True))
-            case "/healthz":
-                self._answer(True, "ok\n")
-            case "/metrics":
-                name = "llmcloud_engine_ready"
-                self._answer(True, f"# TYPE {name} gauge\n{name} {int(ready)}\n")
-            case _:
-                self.send_error(HTTPStatus.NOT_FOUND)
-
-    def _answer(self, good: bool, text: str) -> None:
-        body = text.encode()
-        self.send_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Probes are not worth a line of log."""
-
-
 def serve_report(sidecar: Sidecar, port: int) -> ThreadingHTTPServer:
     """Answers in threads until it is shut down; port 0 takes a free one."""
-    server = ThreadingHTTPServer(("", port), partial(_Handler, sidecar))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
-    return server
+
+    def ready() -> Answer:
+        text = "ready\n" if sidecar.ready else "the engine has not answered yet\n"
+        return Answer(text, good=sidecar.ready)
+
+    name = "llmcloud_engine_ready"
+    return tell(
+        {
+            "/ready": ready,
+            "/start": lambda: Answer(
+                sidecar.start.model_dump_json(by_alias=True), good=sidecar.ready
+            ),
+            "/adapters": lambda: Answer(sidecar.adapters.model_dump_json(by_alias=True)),
+            "/healthz": lambda: Answer("ok\n"),
+            "/metrics": lambda: Answer(f"# TYPE {name} gauge\n{name} {int(sidecar.ready)}\n"),
+        },
+        port,
+    )
 
 
 def run_sidecar() -> int:

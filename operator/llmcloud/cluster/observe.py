@@ -138,12 +138,7 @@ class Observer:
         return DatasetWorld(owner, stores, jobs, datetime.now(UTC), progress, in_use), {}
 
     async def _versions_in_use(self, namespace: str) -> frozenset[str]:
-        path = object_path(API_VERSION, Kind.TRAINING_JOB, namespace)
-        items, _ = await self._client.list(path)
-        # Items of a list carry neither kind nor apiVersion.
-        return versions_in_use(
-            owner_from({**item, "kind": str(Kind.TRAINING_JOB)}) for item in items
-        )
+        return versions_in_use(await self._all(Kind.TRAINING_JOB, namespace))
 
     async def training_world(self, owner: Owner) -> tuple[TrainingWorld, Intents]:
         """The World of an LLMTrainingJob.
@@ -214,14 +209,10 @@ class Observer:
         found: dict[str, Owner] = {}
         for reference in references:
             if reference.selector is None:
-                job = await self.owner(Kind.TRAINING_JOB, namespace, str(reference.name))
+                job = await self._referred(Kind.TRAINING_JOB, namespace, str(reference.name))
                 found |= {job.name: job} if job else {}
                 continue
-            items, _ = await self._client.list(
-                object_path(API_VERSION, Kind.TRAINING_JOB, namespace)
-            )
-            # Items of a list carry neither kind nor apiVersion.
-            jobs = [owner_from({**item, "kind": str(Kind.TRAINING_JOB)}) for item in items]
+            jobs = await self._all(Kind.TRAINING_JOB, namespace)
             found |= {job.name: job for job in jobs if matches(reference, job)}
         return tuple(found.values())
 
@@ -234,7 +225,7 @@ class Observer:
         holder = holders(await self.deployments()).get(served_name(owner, spec))
         taken = holder is not None and holder.uid != owner.uid and not owner.deleting
         rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
-        adapters, named = await adapter_views(owner, spec, self._served_job, self.owner)
+        adapters, named = await adapter_views(owner, spec, self._served_job, self._referred)
         job, store = await self._model_references(owner, spec, [*rival, *named])
         at = (owner.namespace, owner.name)
         raws, egress, budget, policy = await asyncio.gather(
@@ -305,7 +296,7 @@ class Observer:
         asked = status["desiredReplicas"]
         now = time.monotonic()
         ages = [world.now - pod.created for pod in world.pods if pod.starts and pod.created]
-        serving = [pod for pod in world.pods if pod.ready and not pod.deleting]
+        serving = [pod for pod in world.pods if pod.serves]
         self._book.watch(
             now,
             key,
@@ -339,23 +330,23 @@ class Observer:
         self._note(key, references)
         if not store_name:
             return job, None
-        return job, await self.owner(Kind.OBJECT_STORE, owner.namespace, store_name)
+        return job, await self._referred(Kind.OBJECT_STORE, owner.namespace, store_name)
 
     async def _served_job(self, namespace: str, which: TrainingJobModel) -> Owner | None:
         if which.name is not None:
-            return await self.owner(Kind.TRAINING_JOB, namespace, which.name)
+            return await self._referred(Kind.TRAINING_JOB, namespace, which.name)
         if which.selector is None:
             return None
-        items, _ = await self._client.list(object_path(API_VERSION, Kind.TRAINING_JOB, namespace))
-        jobs = [owner_from({**item, "kind": str(Kind.TRAINING_JOB)}) for item in items]
-        return newest_passing(jobs, which.selector)
+        return newest_passing(await self._all(Kind.TRAINING_JOB, namespace), which.selector)
 
     async def deployments(self) -> tuple[Owner, ...]:
         """All LLMDeployments that this installation serves."""
-        path = object_path(API_VERSION, Kind.DEPLOYMENT, self._scope.watched_namespace)
-        items, _ = await self._client.list(path)
+        return await self._all(Kind.DEPLOYMENT, self._scope.watched_namespace)
+
+    async def _all(self, kind: Kind, namespace: str | None) -> tuple[Owner, ...]:
+        items, _ = await self._client.list(object_path(API_VERSION, kind, namespace))
         # Items of a list carry neither kind nor apiVersion.
-        return tuple(owner_from({**item, "kind": str(Kind.DEPLOYMENT)}) for item in items)
+        return tuple(owner_from({**item, "kind": str(kind)}) for item in items)
 
     async def routes_world(self) -> tuple[RoutesWorld, Intents]:
         """All deployments with their engines' pods."""

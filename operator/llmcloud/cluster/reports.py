@@ -74,7 +74,7 @@ class Reports:
 
     async def adapters(self, pods: tuple[PodView, ...]) -> dict[str, AdapterReport]:
         """What the sidecars of ready replicas tell of adapters, by name of pod."""
-        serving = [pod for pod in pods if pod.ready and pod.ip and not pod.deleting]
+        serving = [pod for pod in pods if pod.serves and pod.ip]
         urls = [f"http://{pod.ip}:{REPORT_PORT}/adapters" for pod in serving]
         told = await asyncio.gather(*(pull(self._session, url, AdapterReport) for url in urls))
         found = zip(serving, told, strict=True)

@@ -125,27 +125,18 @@ def tell_pods(
 ) -> tuple[Manifest, ...]:
     """`costs`, which are applied to pods anyway, and what pods do not know of adapters yet.
 
-    One apply holds all that this operator says of a pod, or the rest would be taken back. The uid
-    keeps an apply from making a pod anew.
+    One apply holds both, or the rest would be taken back.
     """
-    applied = {manifest["metadata"]["name"]: manifest["metadata"] for manifest in costs}
+    applied = {cost["metadata"]["name"]: cost["metadata"]["annotations"] for cost in costs}
     told = adapters.annotation
     manifests = []
     for pod in sorted(pods, key=lambda pod: pod.name):
-        meta = applied.get(pod.name)
-        if pod.deleting or (meta is None and pod.adapters == told):
+        cost = applied.get(pod.name)
+        if pod.deleting or (cost is None and pod.adapters == told):
             continue
         before = {ANNOTATION_DELETION_COST: pod.deletion_cost} if pod.deletion_cost else {}
-        costs_it = meta["annotations"] if meta else before
-        identity = {"name": pod.name, "namespace": owner.namespace, "uid": pod.uid}
-        annotations = {**costs_it, ANNOTATION_ADAPTERS: told}
-        manifests.append(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {**identity, "annotations": annotations},
-            }
-        )
+        annotations = {**(cost or before), ANNOTATION_ADAPTERS: told}
+        manifests.append(pod.annotated(owner.namespace, annotations))
     return tuple(manifests)
 
 
@@ -156,7 +147,7 @@ def adapter_status(
     reports: Mapping[str, AdapterReport],
 ) -> list[Manifest]:
     """`status.adapters`; `reports` are by name of pod."""
-    serving = [reports.get(pod.name) for pod in pods if pod.ready and not pod.deleting]
+    serving = [reports.get(pod.name) for pod in pods if pod.serves]
     found = {one.wanted.name: one for one in adapters.found}
     status = []
     for adapter in spec.adapters:
@@ -182,5 +173,5 @@ def _why_not(name: str, serving: list[AdapterReport | None], loaded: int) -> str
 
 def unsettled(status: Iterable[Manifest], pods: Iterable[PodView]) -> bool:
     """Whether an adapter is on its way to replicas that answer."""
-    serving = any(pod.ready and not pod.deleting for pod in pods)
+    serving = any(pod.serves for pod in pods)
     return serving and any(not one["ready"] and "model" in one for one in status)

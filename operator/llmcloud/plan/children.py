@@ -1,6 +1,7 @@
 """Children as decisions see them: small frozen views of Jobs and Pods."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -98,6 +99,30 @@ class PodView:
     """As annotated: what an egress pod has been told."""
     spent: Manifest = field(default_factory=dict)
     """Of a training pod: what the attempts before it came to, as annotated."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is ready, and stays."""
+        return self.ready and not self.deleting
+
+    @property
+    def comes(self) -> bool:
+        """Whether it is not ready, and stays."""
+        return not self.ready and not self.deleting
+
+    def annotated(self, namespace: str, annotations: Mapping[str, str]) -> Manifest:
+        """An apply of all that this operator says of the pod: what is left out is taken back. The
+        uid keeps it from making a pod anew."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name,
+                "namespace": namespace,
+                "uid": self.uid,
+                "annotations": dict(annotations),
+            },
+        }
 
     @property
     def began(self) -> datetime | None:

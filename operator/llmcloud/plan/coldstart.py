@@ -18,7 +18,7 @@ def to_measure(pods: Iterable[PodView], before: Manifest) -> PodView | None:
 
     `before` is the status' measurement.
     """
-    fresh = [pod for pod in pods if pod.ready and not pod.deleting and not pod.restarts]
+    fresh = [pod for pod in pods if pod.serves and not pod.restarts]
     known = [pod for pod in fresh if pod.created and pod.scheduled and pod.started]
     newest = max(known, key=lambda pod: (pod.created, pod.name), default=None)
     return None if newest is None or newest.name == before.get("replica") else newest

@@ -20,23 +20,14 @@ def deletion_costs(
 ) -> tuple[Manifest, ...]:
     """What makes the replicas with the least work go first, where there is a choice.
 
-    To be applied before the lower number. The uid keeps an apply from making a pod anew.
+    To be applied before the lower number.
     """
-    ready = [pod for pod in pods if pod.ready and not pod.deleting]
+    ready = [pod for pod in pods if pod.serves]
     if not 0 < wanted < len(ready):
         return ()
     costs = {pod.name: str(loads.get(endpoint(pod), 0)) for pod in ready}
     return tuple(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": pod.name,
-                "namespace": owner.namespace,
-                "uid": pod.uid,
-                "annotations": {ANNOTATION_DELETION_COST: costs[pod.name]},
-            },
-        }
+        pod.annotated(owner.namespace, {ANNOTATION_DELETION_COST: costs[pod.name]})
         for pod in sorted(ready, key=lambda pod: pod.name)
         if pod.deletion_cost != costs[pod.name]
     )

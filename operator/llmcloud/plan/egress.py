@@ -79,7 +79,7 @@ def _judge(
     if min(ready, updated) > 0:
         return Judgement(True, Reason.SERVING, f"{name} answers on {url}")
     refused = (world.egress.refused,) if world.egress and world.egress.refused else ()
-    pods = tuple(pod for pod in world.egress_pods if not pod.ready and not pod.deleting)
+    pods = tuple(pod for pod in world.egress_pods if pod.comes)
     problem = obstacle(() if refused else pods, refused) or serving_failure(pods)
     if problem is not None:
         return Judgement(ready > 0, problem.reason, problem.message, reconciling=True)

@@ -61,17 +61,8 @@ def untold(owner: Owner, budget: int | None, pods: Iterable[PodView]) -> list[Po
 
 
 def tell_pods(owner: Owner, budget: int | None, pods: Iterable[PodView]) -> tuple[Manifest, ...]:
-    """One apply for each pod that is to be told. The uid keeps it from making a pod anew."""
+    """One apply for each pod that is to be told."""
     return tuple(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": pod.name,
-                "namespace": owner.namespace,
-                "uid": pod.uid,
-                "annotations": {ANNOTATION_LEASES: told(owner, budget or 0, pod.name)},
-            },
-        }
+        pod.annotated(owner.namespace, {ANNOTATION_LEASES: told(owner, budget or 0, pod.name)})
         for pod in untold(owner, budget, pods)
     )

@@ -51,7 +51,7 @@ def next_late_seconds(world: DeploymentWorld) -> float | None:
 
 def _seconds_left(world: DeploymentWorld) -> list[tuple[str, float]]:
     """Until each pod that is not ready is late, by revision."""
-    waiting = [pod for pod in world.pods if not pod.ready and not pod.deleting]
+    waiting = [pod for pod in world.pods if pod.comes]
     since = [(pod.revision, pod.ready_flipped or pod.created) for pod in waiting]
     return [
         (revision, PROGRESS_SECONDS - (world.now - moment).total_seconds())

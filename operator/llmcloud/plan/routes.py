@@ -121,7 +121,7 @@ def _loaded(owner: Owner, spec: LLMDeploymentSpec) -> list[str]:
 
 
 def _answers(pod: PodView) -> bool:
-    return pod.ready and not pod.deleting and bool(pod.ip)
+    return pod.serves and bool(pod.ip)
 
 
 def _serving(owner: Owner, engines: Iterable[PodView]) -> list[str]:

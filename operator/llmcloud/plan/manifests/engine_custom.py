@@ -6,11 +6,9 @@ from llmcloud.api.contract import ENGINE_PORT
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.plan.manifests.pod import Container
 from llmcloud.plan.manifests.replica import (
-    LOAD_SECONDS,
     MOUNTS,
     before_stop,
     model_path,
-    probe,
     probes,
     serving_ports,
 )
@@ -22,7 +20,8 @@ HEALTH_PATH: Final = "/health"
 def custom_container(spec: LLMDeploymentSpec, served_name: str, devices: Manifest) -> Container:
     """The model's folder and name are in its environment, so that its arguments can name them."""
     engine = spec.engine
-    port, path = engine.port or ENGINE_PORT, engine.health_path or HEALTH_PATH
+    port = engine.port or ENGINE_PORT
+    health = (engine.health_path or HEALTH_PATH, port)
     return Container(
         name="engine",
         image=engine.image or "",
@@ -40,10 +39,6 @@ def custom_container(spec: LLMDeploymentSpec, served_name: str, devices: Manifes
             **({"command": list(engine.command)} if engine.command else {}),
             "ports": serving_ports(port),
             "lifecycle": before_stop(),
-            **probes(
-                probe(path, port, period=2, failures=LOAD_SECONDS // 2),
-                probe(path, port, period=2, failures=2),
-                probe(path, port, period=10, failures=6),
-            ),
+            **probes(health, health, health),
         },
     )

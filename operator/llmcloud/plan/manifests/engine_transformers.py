@@ -6,11 +6,9 @@ from llmcloud.api.contract import REPORT_PORT
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.plan.manifests.pod import Container
 from llmcloud.plan.manifests.replica import (
-    LOAD_SECONDS,
     MOUNTS,
     before_stop,
     beside_sidecar,
-    probe,
     probes,
     report_ports,
     serving_ports,
@@ -28,6 +26,7 @@ def transformers_container(
     drain = str(spec.scaling.drain_seconds)
     args = ("llmcloud_runtime.engine", "--model-name", served_name, "--drain-seconds", drain)
     with_adapters = ("--adapters", "--report-port", str(PRIVATE_REPORT_PORT))
+    ready, alive = ("/ready", REPORT_PORT), ("/healthz", REPORT_PORT)
     return Container(
         name="engine",
         image=defaults.runtime_image,
@@ -38,14 +37,6 @@ def transformers_container(
         extra={
             "ports": [*serving_ports(), *(() if spec.adapters else report_ports())],
             "lifecycle": before_stop(),
-            **(beside_sidecar() if spec.adapters else _probes()),
+            **(beside_sidecar() if spec.adapters else probes(ready, ready, alive)),
         },
-    )
-
-
-def _probes() -> Manifest:
-    return probes(
-        probe("/ready", REPORT_PORT, period=2, failures=LOAD_SECONDS // 2),
-        probe("/ready", REPORT_PORT, period=2, failures=2),
-        probe("/healthz", REPORT_PORT, period=10, failures=6),
     )

@@ -9,6 +9,8 @@ LOAD_SECONDS: Final = 900
 """How long a replica may take to load its model before it is started anew."""
 SETTLE_SECONDS: Final = 5
 """How long a replica that goes still takes requests, until no gateway sends any."""
+Get = tuple[str, int]
+"""A path and the port that answers it."""
 MOUNTS: Final[tuple[Manifest, ...]] = (
     {"name": "models", "mountPath": MODELS_PATH, "readOnly": True},
     {"name": "shm", "mountPath": "/dev/shm"},
@@ -35,8 +37,18 @@ def before_stop() -> Manifest:
     return {"preStop": {"sleep": {"seconds": SETTLE_SECONDS}}}
 
 
-def probe(path: str, port: int, *, period: int, failures: int) -> Manifest:
-    """A GET that must be answered within three seconds."""
+def probes(started: Get, ready: Get, alive: Get) -> Manifest:
+    """What must be answered within three seconds: once within `LOAD_SECONDS`, to get requests, and
+    not to be started anew."""
+    return {
+        "startupProbe": _probe(started, period=2, failures=LOAD_SECONDS // 2),
+        "readinessProbe": _probe(ready, period=2, failures=2),
+        "livenessProbe": _probe(alive, period=10, failures=6),
+    }
+
+
+def _probe(get: Get, *, period: int, failures: int) -> Manifest:
+    path, port = get
     return {
         "httpGet": {"path": path, "port": port},
         "periodSeconds": period,
@@ -45,16 +57,8 @@ def probe(path: str, port: int, *, period: int, failures: int) -> Manifest:
     }
 
 
-def probes(started: Manifest, ready: Manifest, alive: Manifest) -> Manifest:
-    """The three of a container."""
-    return {"startupProbe": started, "readinessProbe": ready, "livenessProbe": alive}
-
-
 def beside_sidecar() -> Manifest:
     """The probes of an engine whose sidecar says when it serves. What restarts the engine asks the
     engine itself: a sidecar that hangs must not cost a loaded model."""
-    return probes(
-        probe("/health", ENGINE_PORT, period=2, failures=LOAD_SECONDS // 2),
-        probe("/ready", REPORT_PORT, period=2, failures=2),
-        probe("/health", ENGINE_PORT, period=10, failures=6),
-    )
+    health = ("/health", ENGINE_PORT)
+    return probes(health, ("/ready", REPORT_PORT), health)
