@@ -1,7 +1,7 @@
 """Order, options, lanes and seconds of the whole run.
 
-`make test` runs two processes: what trains models is one lane, all the rest, which mostly waits
-for servers, is the other. Figures and seconds of both are printed at the end.
+`make test` runs a process for each lane: they mostly wait for servers and pods. Figures and
+seconds of all are printed at the end.
 """
 
 import time
@@ -30,6 +30,9 @@ PHASES = (
 )
 """Quick before slow; what needs no cluster runs while its programs are being built."""
 
+LANES = {"e2e": "pods", "chart": "servers", "cluster": "servers", "training": "servers"}
+"""What runs beside what, by phase; all others are one lane of their own."""
+
 settings.register_profile("untimed", deadline=None)  # a timing decides no test
 settings.load_profile("untimed")
 
@@ -48,7 +51,7 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped
     """Each process takes one lane, in the order of its phases."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "cluster" if nodeid.startswith(("tests/e2e/", "tests/training/")) else "servers"
+        return LANES.get(nodeid.split("/")[1], "processes")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
