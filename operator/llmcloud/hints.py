@@ -27,6 +27,7 @@ CHILDREN: Final = (
     ("batch", "v1", "jobs"),
     ("", "v1", "pods"),
     ("apps", "v1", "deployments"),
+    ("apps", "v1", "statefulsets"),
 )
 _ROUTED: Final = frozenset({"engine", "egress"})
 CHILD_SECONDS: Final = 0.5

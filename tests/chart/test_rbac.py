@@ -20,6 +20,7 @@ WORK = {
     **{f"{GROUP}/{kind.plural}/status": {"patch"} for kind in Kind},
     "batch/jobs": {"list", "watch", "create", "patch", "delete"},
     "apps/deployments": {"get", "list", "watch", "create", "patch", "delete"},
+    "apps/statefulsets": {"list", "watch", "create", "patch", "delete"},
     "networking.k8s.io/networkpolicies": {"get", "create", "patch"},
     "/pods": {"list", "watch", "patch"},
     "policy/poddisruptionbudgets": {"get", "create", "patch"},

@@ -154,6 +154,8 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ),
     ("deployment", "engine", {"name": "custom", "image": "a b"}, "spec.engine.image"),
     ("deployment", "resources", {"count": 2}, "set accelerator, or remove count"),
+    ("deployment", "nodes", {"min": 1, "max": 2}, "set min equal to max"),
+    ("deployment", "nodes", {"min": 2, "max": 2}, "several nodes need engine vllm"),
     ("deployment", "adapters", [{"name": "a", "model": {}}], "set exactly one of store"),
     ("deployment", "adapters", [{"name": "A", "model": MODEL}], "spec.adapters[0].name"),
     ("deployment", "adapters", [{"name": "a", "model": MODEL}] * 2, "spec.adapters: duplicate"),

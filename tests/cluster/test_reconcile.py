@@ -85,6 +85,49 @@ def test_an_accelerator_is_looked_for_among_the_nodes(
     kube.delete("Node", "", "gpu")
 
 
+def test_a_replica_of_several_nodes_has_a_pod_of_each_rank_until_it_has_one_node(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    provision(kube, namespace)
+    labels = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "l4", "labels": labels}}
+    kube.apply(node)
+    spread = deployment(
+        namespace,
+        name="large",
+        model={"store": {"name": "work", "path": "model/"}},
+        resources={"accelerator": "nvidia-l4", "count": 2},
+        nodes={"min": 2, "max": 2},
+        scaling={"mode": "External"},
+        replicas=2,
+    )
+    kube.apply(spread)
+    labels_of = "app.kubernetes.io/instance=large"
+    pods = wait_for(
+        "two pods of each rank",
+        lambda: kube.list("Pod", namespace, labels_of),
+        lambda found: len(found) == 4,
+        20,
+    )
+    ranks = [pod["metadata"]["labels"]["llmcloud.dev/rank"] for pod in pods]
+    indexes = [pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] for pod in pods]
+    assert sorted(zip(ranks, indexes, strict=True)) == [
+        ("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"),
+    ]  # fmt: skip
+    found = ready(kube, "LLMDeployment", namespace, "large", "ReplicasNotReady")
+    assert (found["status"]["nodes"], found["status"]["desiredReplicas"]) == (2, 2)
+    kube.apply(changed(changed(spread, "nodes", None), "replicas", 0))
+    wait_for("no StatefulSets", lambda: kube.list("StatefulSet", namespace), lambda s: not s, 20)
+    wait_for(
+        "one node",
+        lambda: kube.get("LLMDeployment", namespace, "large"),
+        lambda o: o is not None and "nodes" not in o["status"],
+        20,
+    )
+    assert len(kube.list("Deployment", namespace)) == 1
+    kube.delete("Node", "", "l4")
+
+
 def test_a_failed_attempt_is_followed_by_the_next_until_the_backoff_limit(
     kube: Kube, operator: OperatorProcess, namespace: str
 ) -> None:

@@ -110,6 +110,26 @@ def test_an_accelerator_that_no_node_has_is_told_before_there_is_a_pod(
     assert children(kube, Kind.TRAINING_JOB, namespace, "train") == []
 
 
+def test_replicas_over_nodes_without_room_are_told_and_go_when_they_are_not_asked_for(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    _, work, *_, served = small_path(namespace, "spread")
+    kube.apply(work)
+    healed(kube, Kind.OBJECT_STORE, namespace, "work")
+    kind = "nvidia.com/gpu.product"
+    cluster.kubectl("label", "node", "--all", f"{kind}=NVIDIA-L4")
+    spread = changed(served, "model", {"store": {"name": "work", "path": "model/"}})
+    spread = changed(spread, "resources", {"accelerator": "nvidia-l4"})
+    spread = changed(spread, "nodes", {"min": 2, "max": 2})
+    spread = changed(spread, "scaling", {"mode": "External"})
+    kube.apply(spread)
+    message = told(kube, Kind.DEPLOYMENT, namespace, "serve", "Unschedulable")
+    assert "nvidia.com/gpu" in message
+    kube.apply(changed(changed(spread, "nodes", None), "replicas", 0))
+    wait_for("no StatefulSets", lambda: kube.list("StatefulSet", namespace), lambda s: not s, 60)
+    cluster.kubectl("label", "node", "--all", f"{kind}-")
+
+
 def test_a_pod_that_no_node_can_hold_is_told_in_the_schedulers_words(
     kube: Kube, namespace: str, prepared: Object
 ) -> None:

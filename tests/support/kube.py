@@ -36,6 +36,7 @@ PATHS = {
     },
     "Job": "/apis/batch/v1/namespaces/{ns}/jobs",
     "Deployment": "/apis/apps/v1/namespaces/{ns}/deployments",
+    "StatefulSet": "/apis/apps/v1/namespaces/{ns}/statefulsets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{ns}/networkpolicies",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases",

@@ -53,6 +53,21 @@ class Adapter(ApiModel):
     )
 
 
+class ReplicaNodes(ApiModel):
+    """Over how many nodes one replica is spread: a fixed number."""
+
+    min: int = Field(default=1, description="Equal to max.", ge=1, le=9)
+    max: int = Field(
+        default=1, description="Nodes of each replica, each with resources of its own.", ge=1, le=9
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("self.min == self.max", "a replica has a fixed number of nodes: set min equal to max")
+        )
+    )
+
+
 class Target(ApiModel):
     """What one replica should carry."""
 
@@ -113,8 +128,8 @@ class LLMDeploymentSpec(ApiModel):
 
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
-            "model", "external", "engine", "resources", "pod", "replicas", "scaling", "hold",
-            "adapters", "rollout", "prompts", "access", "fallback",
+            "model", "external", "engine", "resources", "nodes", "pod", "replicas", "scaling",
+            "hold", "adapters", "rollout", "prompts", "access", "fallback",
         }
     )  # fmt: skip
 
@@ -128,7 +143,12 @@ class LLMDeploymentSpec(ApiModel):
     )
     engine: Engine = Field(default=Engine(), description="What runs the model.")
     resources: AcceleratedResources = Field(
-        default=AcceleratedResources(), description="Of each replica."
+        default=AcceleratedResources(), description="Of each replica, on each of its nodes."
+    )
+    nodes: ReplicaNodes = Field(
+        default=ReplicaNodes(),
+        description="With vllm a replica may be spread over several nodes: tensor parallel within "
+        "a node, pipeline parallel over nodes.",
     )
     pod: PodSettings = Field(default=PodSettings(), description="Additions to the replicas.")
     replicas: int = Field(
@@ -171,6 +191,12 @@ class LLMDeploymentSpec(ApiModel):
                 "size(self.adapters) == 0 || (has(self.model) && self.engine.name != 'custom')",
                 "adapters are for models that vllm or transformers serve: remove them, or choose "
                 "another engine",
+            ),
+            (
+                "self.nodes.max == 1 || (has(self.resources.accelerator) "
+                "&& self.engine.name in ['auto', 'vllm'] && size(self.adapters) == 0)",
+                "several nodes need engine vllm, accelerators on each, and no adapters: set "
+                "resources.accelerator, remove adapters, or set nodes to 1",
             ),
             (
                 "self.engine.name != 'vllm' || has(self.resources.accelerator)",
@@ -280,6 +306,7 @@ class LLMDeploymentStatus(Status):
         max_length=32,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
+    nodes: int | None = Field(default=None, description="Nodes of each replica; absent: one.", ge=1)
     scaling: ScalingStatus | None = Field(
         default=None, description="Why there are as many replicas as there are."
     )

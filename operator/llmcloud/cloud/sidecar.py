@@ -94,7 +94,7 @@ class Sidecar:
         try:
             return ask(f"{self._url}/health", HEALTH_SECONDS)[0] == HTTPStatus.OK
         except Late:
-            return self.ready
+            return self._answered is not None
         except OSError:
             return False
 

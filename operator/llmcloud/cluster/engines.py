@@ -1,17 +1,29 @@
-"""The Deployments of an LLMDeployment's revisions."""
+"""What makes the replicas of an LLMDeployment: Deployments of its revisions, or StatefulSets."""
 
+from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
 from llmcloud.cluster.client import Client, object_path
-from llmcloud.plan.manifests.engine import COMPONENT
+from llmcloud.plan.manifests.engine import COMPONENT, WORKER
 from llmcloud.plan.model import Manifest, Owner
 
 
-async def engine_deployments(client: Client, owner: Owner) -> list[Manifest]:
-    """Those that are the owner's, whatever others' labels say, and that stay."""
-    labels = f"{LABEL_OWNER_UID}={owner.uid},{LABEL_COMPONENT}={COMPONENT}"
-    path = object_path("apps/v1", "Deployment", owner.namespace)
-    items, _ = await client.list(path, labels=labels)
-    return [item for item in items if _stays(item["metadata"], owner)]
+async def engine_objects(
+    client: Client, owner: Owner, spec: LLMDeploymentSpec
+) -> tuple[list[Manifest], list[Manifest]]:
+    """Those that have the replicas, and those of ranks that follow; the owner's, whatever others'
+    labels say, and those that stay. StatefulSets are looked for where there may be any."""
+    leading = await _list(client, owner, "Deployment", COMPONENT)
+    if spec.nodes.max == 1 and not owner.status.get("nodes"):
+        return leading, []
+    leading += await _list(client, owner, "StatefulSet", COMPONENT)
+    return leading, await _list(client, owner, "StatefulSet", WORKER)
+
+
+async def _list(client: Client, owner: Owner, kind: str, component: str) -> list[Manifest]:
+    labels = f"{LABEL_OWNER_UID}={owner.uid},{LABEL_COMPONENT}={component}"
+    items, _ = await client.list(object_path("apps/v1", kind, owner.namespace), labels=labels)
+    # Items of a list carry neither kind nor apiVersion.
+    return [{**item, "kind": kind} for item in items if _stays(item["metadata"], owner)]
 
 
 def _stays(meta: Manifest, owner: Owner) -> bool:

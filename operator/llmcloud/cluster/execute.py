@@ -46,9 +46,9 @@ def intent_of(kind: str, raw: Manifest | None) -> dict[tuple[str, str], str]:
 
 
 def engine_intent(raw: Manifest) -> dict[tuple[str, str], str]:
-    """That of an engine's Deployment; none if anyone has changed its number of replicas."""
+    """That of a Deployment or StatefulSet; none if anyone has changed its number of replicas."""
     asked = (raw["metadata"].get("annotations") or {}).get(ANNOTATION_REPLICAS)
-    return intent_of("Deployment", raw if asked == str(raw["spec"].get("replicas")) else None)
+    return intent_of(raw["kind"], raw if asked == str(raw["spec"].get("replicas")) else None)
 
 
 async def apply_children(

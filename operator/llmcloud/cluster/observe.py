@@ -23,7 +23,7 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.adapters import adapter_views
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.egressbook import EgressBook
-from llmcloud.cluster.engines import engine_deployments
+from llmcloud.cluster.engines import engine_objects
 from llmcloud.cluster.execute import Intents, engine_intent, intent_of
 from llmcloud.cluster.jobs import read_jobs, read_pods
 from llmcloud.cluster.keybook import KeyBook
@@ -43,6 +43,7 @@ from llmcloud.plan.group import ROOM
 from llmcloud.plan.inputs import TrainingWorld, matches, model_references, store_names
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
+from llmcloud.plan.manifests.engine import WORKER
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.rollout import counting_window
@@ -228,15 +229,19 @@ class Observer:
         adapters, named = await adapter_views(owner, spec, self._served_job, self._referred)
         job, store = await self._model_references(owner, spec, [*rival, *named])
         at = (owner.namespace, owner.name)
-        raws, egress, budget, policy = await asyncio.gather(
-            engine_deployments(self._client, owner),
+        (raws, following), egress, budget, policy = await asyncio.gather(
+            engine_objects(self._client, owner, spec),
             self._child("apps/v1", "Deployment", *at, EGRESS),
             self._child("policy/v1", "PodDisruptionBudget", *at, ENGINE),
             self._child("networking.k8s.io/v1", "NetworkPolicy", *at, "serving"),
         )
         alone = egress and egress["spec"].get("replicas") == 1
         intents = {
-            **{key: intent for raw in raws for key, intent in engine_intent(raw).items()},
+            **{
+                key: intent
+                for raw in (*raws, *following)
+                for key, intent in engine_intent(raw).items()
+            },
             **intent_of("Deployment", egress if alone else None),
             **intent_of("PodDisruptionBudget", budget),
             **intent_of("NetworkPolicy", policy),
@@ -260,6 +265,8 @@ class Observer:
             await self._placed_nodes(spec),
             adapters,
             await self._reports.adapters(engines) if adapters else {},
+            tuple(engine_view(raw) for raw in following),
+            tuple(pod for pod in pods if pod.component == WORKER),
             None if counted is None else Evidence(counted),
         ), intents
 

@@ -69,7 +69,7 @@ class PodView:
     attempt: int
     job: str
     index: int = 0
-    """Of the pod in its Job."""
+    """Of the pod in its Job or StatefulSet."""
     gone_by: datetime | None = None
     """When its grace period ends, if it is being deleted."""
     scheduled: datetime | None = None
@@ -267,7 +267,10 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         deleting="deletionTimestamp" in meta,
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         job=labels.get("batch.kubernetes.io/job-name", ""),
-        index=_number(labels.get("batch.kubernetes.io/job-completion-index")),
+        index=_number(
+            labels.get("batch.kubernetes.io/job-completion-index")
+            or labels.get("apps.kubernetes.io/pod-index")
+        ),
         gone_by=_moment(meta.get("deletionTimestamp")),
         scheduled=_moment(scheduled.get("lastTransitionTime"))
         if scheduled.get("status") == "True"

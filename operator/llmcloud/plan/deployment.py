@@ -26,11 +26,8 @@ from llmcloud.plan.draining import disruption_budget
 from llmcloud.plan.egress import fallback_children, lease_members, plan_external
 from llmcloud.plan.engines import choose_engine
 from llmcloud.plan.manifests.egress import serving_policy
-from llmcloud.plan.manifests.engine import (
-    ModelSource,
-    engine_deployment,
-    engine_selector,
-)
+from llmcloud.plan.manifests.engine import ModelSource, engine_selector
+from llmcloud.plan.manifests.engine_group import engine_manifests
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.revisions import (
     engine_children,
@@ -53,6 +50,7 @@ _KEPT = (
     "selector",
     "model",
     "adapters",
+    "nodes",
     "scaling",
     "canary",
     "leases",
@@ -74,19 +72,24 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     model = _model(world, spec)
     if isinstance(model, Missing):
         return _waiting(world, model)
-    engine = choose_engine(spec, model.task, model.kind, defaults.catalogue, world.nodes)
+    engine = choose_engine(
+        owner.name, spec, model.task, model.kind, defaults.catalogue, world.nodes
+    )
     if isinstance(engine, Missing):
         return replace(_waiting(world, engine), requeue_seconds=NODES_SECONDS)
     decision = desired_replicas(spec, _current(owner, spec), world.scaling.decision)
     name = served_name(owner, spec)
     adapters = resolve_adapters(owner, spec, world.adapters, serving=bool(world.engines))
-    wanted = engine_deployment(owner, spec, model, name, 0, engine, adapters.stores, defaults)
-    rollout, asked = _roll_out(world, spec, model, revision_of(wanted), decision.replicas)
+    wanted = engine_manifests(owner, spec, model, name, engine, adapters.stores, defaults)
+    revision = revision_of(wanted.leader)
+    nodes = _nodes(world, spec)
+    rollout, asked = _roll_out(world, spec, model, revision, decision.replicas)
     children = engine_children(world, rollout, wanted, asked)
-    told = _told(owner, model, revision_of(wanted), rollout, asked)
+    told = _told(owner, model, revision, rollout, asked)
     members = {
         **_members(world, told, asked, decision, defaults),
         **lease_members(world, spec),
+        **({"nodes": nodes} if nodes else {}),
         **({} if rollout.canary is None else {"canary": rollout.canary}),
     }
     marks = children.marks
@@ -96,7 +99,7 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
     extra, stale = fallback_children(world, spec, defaults)
     return Plan(
         applies=(
-            serving_policy(owner, defaults, _ports(world, spec)),
+            serving_policy(owner, defaults, _ports(world, spec), grouped=bool(nodes)),
             *marks, *children.engines, disruption_budget(owner), *extra,
         ),
         deletes=(*children.deletes, *stale),
@@ -114,6 +117,14 @@ def _current(owner: Owner, spec: LLMDeploymentSpec) -> int:
 def _ports(world: DeploymentWorld, spec: LLMDeploymentSpec) -> set[int]:
     """Those of the replicas that there are and of those that are to come."""
     return {spec.engine.port or ENGINE_PORT, *(pod.port for pod in world.pods)}
+
+
+def _nodes(world: DeploymentWorld, spec: LLMDeploymentSpec) -> int | None:
+    """Of each replica; kept in the status as long as anything of several nodes is there."""
+    if spec.nodes.max > 1:
+        return spec.nodes.max
+    before: int | None = world.owner.status.get("nodes")
+    return before if world.followers else None
 
 
 def _roll_out(

@@ -57,12 +57,16 @@ class DeploymentWorld:
     adapters: tuple[AdapterView, ...] = ()
     adapter_reports: Mapping[str, AdapterReport] = field(default_factory=dict)
     """By the name of the pod."""
+    followers: tuple[EngineView, ...] = ()
+    """StatefulSets of the ranks that do not lead, where replicas have several nodes."""
+    workers: tuple[PodView, ...] = ()
+    """Their pods."""
     evidence: Evidence | None = None
     """What gateways counted since the canary's step began; None while they do not answer."""
 
 
 def engine_view(raw: Manifest) -> EngineView:
-    """The Deployment as the API server gives it."""
+    """The Deployment or StatefulSet as the API server gives it."""
     status: dict[str, Any] = raw.get("status") or {}
     meta: dict[str, Any] = raw.get("metadata") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or []}
@@ -73,17 +77,17 @@ def engine_view(raw: Manifest) -> EngineView:
         ready=status.get("readyReplicas", 0),
         refused=failure.get("message", "") if failure.get("status") == "True" else "",
         updated=status.get("updatedReplicas", 0) if seen else 0,
-        ref=_reference(meta),
+        ref=_reference(meta, raw.get("kind", "Deployment")),
         revision=(meta.get("labels") or {}).get(LABEL_REVISION, ""),
         late=conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
         raw=raw,
     )
 
 
-def _reference(meta: Manifest) -> ObjectRef | None:
+def _reference(meta: Manifest, kind: str) -> ObjectRef | None:
     if "uid" not in meta:
         return None
-    return ObjectRef("apps/v1", "Deployment", meta["namespace"], meta["name"], meta["uid"])
+    return ObjectRef("apps/v1", kind, meta["namespace"], meta["name"], meta["uid"])
 
 
 def served_name(owner: Owner, spec: LLMDeploymentSpec) -> str:

@@ -34,7 +34,7 @@ def plan_external(
     }
     return Plan(
         applies=(serving_policy(owner, defaults), child, *told_pods(world, spec)),
-        deletes=tuple(engine.ref for engine in world.engines if engine.ref),
+        deletes=tuple(one.ref for one in (*world.engines, *world.followers) if one.ref),
         status=deployment_status(world, _judge(world, spec, external, url), members),
     )
 

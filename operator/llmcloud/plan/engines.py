@@ -16,6 +16,10 @@ GENERATING: Final[tuple[TaskName | None, ...]] = ("causal-lm", None)
 """Tasks whose models vLLM runs if nobody says otherwise; None: a model from a store."""
 
 
+GROUP_NAME_LENGTH: Final = 40
+"""The names of StatefulSets' revisions, which are theirs and 11 characters, must fit a label."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The engine, and where its pods run."""
@@ -25,15 +29,19 @@ class Chosen:
 
 
 def choose_engine(
+    name: str,
     spec: LLMDeploymentSpec,
     task: TaskName | None,
     kind: ModelKind,
     catalogue: Catalogue,
     nodes: NodeLabels | None,
 ) -> Chosen | Missing:
-    """The engine that `spec` names, or the one that fits the accelerator and the model's task."""
+    """The engine that `spec` names, or the one that fits the accelerator and the model's task.
+
+    `name` is the LLMDeployment's.
+    """
     program = _program(spec, task)
-    refusal = _unsuitable(spec, program, task, kind)
+    refusal = _unsuitable(spec, program, task, kind) or _ungrouped(name, spec, program)
     if refusal is not None:
         return refusal
     scheduling = schedule(spec.resources, ANYWHERE, catalogue, nodes)
@@ -82,6 +90,25 @@ def _unsuitable(
             Reason.SPEC_INVALID,
             "Engine transformers uses one accelerator: set spec.resources.count to 1, or choose "
             "engine vllm.",
+        )
+    return None
+
+
+def _ungrouped(name: str, spec: LLMDeploymentSpec, program: Program) -> Missing | None:
+    """Why its replicas cannot be spread over several nodes."""
+    if spec.nodes.max == 1:
+        return None
+    if program != "vllm" or spec.adapters:
+        return _refused(
+            Reason.SPEC_INVALID,
+            "Only vllm, without adapters, spreads a replica over several nodes: set spec.nodes to "
+            "1.",
+        )
+    if len(name) > GROUP_NAME_LENGTH:
+        return _refused(
+            Reason.SPEC_INVALID,
+            f"With several nodes metadata.name may have {GROUP_NAME_LENGTH} characters, because "
+            "the labels of pods are made of it: choose a shorter one.",
         )
     return None
 

@@ -7,6 +7,7 @@ from llmcloud.api.names import LABEL_REVISION
 from llmcloud.plan.deployment_world import DeploymentWorld, EngineView
 from llmcloud.plan.draining import deletion_costs
 from llmcloud.plan.manifests.engine import PROGRESS_SECONDS, rescaled
+from llmcloud.plan.manifests.engine_group import EngineManifests
 from llmcloud.plan.model import Manifest, ObjectRef, Owner
 from llmcloud.plan.rollout import RevisionView, Rollout
 
@@ -61,10 +62,10 @@ def _seconds_left(world: DeploymentWorld) -> list[tuple[str, float]]:
 
 
 def engine_children(
-    world: DeploymentWorld, rollout: Rollout, wanted: Manifest, sizes: Mapping[str, int]
+    world: DeploymentWorld, rollout: Rollout, wanted: EngineManifests, sizes: Mapping[str, int]
 ) -> Children:
-    """`wanted` is the Deployment that the specification makes. Others are kept as they are, but
-    for their replicas: what made them is gone.
+    """`wanted` is what the specification makes. Others are kept as they are, but for their
+    replicas: what made them is gone.
 
     A revision that was rejected keeps its Deployment, without replicas, as a witness: until the
     status tells of it, its state is all that does.
@@ -74,25 +75,47 @@ def engine_children(
     if rollout.rejected is not None and rollout.rejected["revision"] in there:
         asked[rollout.rejected["revision"]] = 0
     marks: tuple[Manifest, ...] = ()
-    engines = []
+    engines: list[Manifest] = [*wanted.shared]
     for revision, size in asked.items():
         engine = there.get(revision)
         if engine is not None and size < engine.replicas:
             pods = [pod for pod in world.pods if pod.revision == revision]
             marks += deletion_costs(world.owner, pods, world.scaling.loads, size)
-        if revision == revision_of(wanted):
-            engines.append(rescaled(wanted, size))
+        engines += _followers(world, wanted, revision, size)
+        if revision == revision_of(wanted.leader):
+            engines.append(rescaled(wanted.leader, size))
         elif engine is not None:
             engines.append(_kept(world.owner, engine, size))
-    gone = (one.ref for one in world.engines if one.revision not in asked)
+    gone = [one.ref for one in world.engines if one.revision not in asked]
+    gone += [
+        one.ref
+        for one in world.followers
+        if one.revision not in asked and not _groups(world, one.revision)
+    ]
     return Children(marks, tuple(engines), tuple(ref for ref in gone if ref))
+
+
+def _groups(world: DeploymentWorld, revision: str) -> int:
+    """How many replicas of several nodes have a leader, those that go among them."""
+    return max((pod.index + 1 for pod in world.pods if pod.revision == revision), default=0)
+
+
+def _followers(
+    world: DeploymentWorld, wanted: EngineManifests, revision: str, size: int
+) -> list[Manifest]:
+    """The other ranks stay until their leader is gone, which may still finish its requests."""
+    size = max(size, _groups(world, revision))
+    if revision == revision_of(wanted.leader):
+        return [rescaled(one, size) for one in wanted.followers]
+    kept = (one for one in world.followers if one.revision == revision)
+    return [_kept(world.owner, one, size) for one in kept]
 
 
 def _kept(owner: Owner, engine: EngineView, replicas: int) -> Manifest:
     meta = engine.raw["metadata"]
     kept: Manifest = {
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": engine.raw.get("kind", "Deployment"),
         "metadata": {
             "name": meta["name"],
             "namespace": owner.namespace,

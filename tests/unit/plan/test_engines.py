@@ -30,7 +30,7 @@ def chosen(
 ) -> Chosen | Missing:
     model = {"trainingJob": {"name": "train"}}
     spec = {"model": model, "resources": resources, "engine": engine or {}}
-    return choose_engine(LLMDeploymentSpec.model_validate(spec), task, kind, CATALOGUE, NODES)
+    return choose_engine("it", LLMDeploymentSpec.model_validate(spec), task, kind, CATALOGUE, NODES)
 
 
 @pytest.mark.parametrize(

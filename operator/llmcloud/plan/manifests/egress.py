@@ -119,9 +119,15 @@ def _leases_volume(external: External) -> tuple[Manifest, ...]:
 
 
 def serving_policy(
-    owner: Owner, defaults: PodDefaults, engine_ports: Collection[int] = (ENGINE_PORT,)
+    owner: Owner,
+    defaults: PodDefaults,
+    engine_ports: Collection[int] = (ENGINE_PORT,),
+    *,
+    grouped: bool = False,
 ) -> Manifest:
-    """Engines and egress pods are called by gateways only; their reports are anybody's."""
+    """Engines and egress pods are called by gateways only; their reports are anybody's. `grouped`:
+    the pods of a replica call each other."""
+    own = {"podSelector": {"matchLabels": {LABEL_OWNER_UID: owner.uid}}}
     serving = sorted({*engine_ports, EGRESS_PORT})
     gateways = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": defaults.namespace}},
@@ -144,6 +150,7 @@ def serving_policy(
             "ingress": [
                 {"from": [gateways], "ports": [{"port": port} for port in serving]},
                 {"ports": [{"port": REPORT_PORT}]},
+                *([{"from": [own]}] if grouped else []),
             ],
         },
     }

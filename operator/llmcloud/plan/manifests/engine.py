@@ -16,7 +16,7 @@ from llmcloud.api.names import (
 from llmcloud.plan.engines import Chosen
 from llmcloud.plan.manifests.engine_custom import custom_container
 from llmcloud.plan.manifests.engine_transformers import transformers_container
-from llmcloud.plan.manifests.engine_vllm import vllm_container
+from llmcloud.plan.manifests.engine_vllm import Seat, vllm_container
 from llmcloud.plan.manifests.pod import (
     Container,
     child_labels,
@@ -33,6 +33,8 @@ from llmcloud.plan.model import Manifest, Owner, PodDefaults
 from llmcloud.plan.stores import StoreAccess
 
 COMPONENT = "engine"
+WORKER = "engine-worker"
+"""A part of a replica of several nodes that is not the leader: nobody calls it."""
 PROGRESS_SECONDS = LOAD_SECONDS + 300
 """How long until its first Ready, before it is held to be no good."""
 
@@ -55,6 +57,52 @@ def engine_selector(owner: Owner) -> dict[str, str]:
     return {LABEL_OWNER_UID: owner.uid, LABEL_COMPONENT: COMPONENT}
 
 
+def engine_template(
+    owner: Owner,
+    spec: LLMDeploymentSpec,
+    model: ModelSource,
+    served_name: str,
+    engine: Chosen,
+    adapters: tuple[StoreAccess, ...],
+    defaults: PodDefaults,
+    seat: Seat | None = None,
+) -> Manifest:
+    """The pod of a replica, or that in `seat` of several."""
+    shm = {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}
+    leads = seat is None or seat.rank == 0
+    return pod_template(
+        defaults,
+        spec.pod,
+        child_labels(owner, COMPONENT if leads else WORKER),
+        (_engine(spec, served_name, engine, defaults, seat),),
+        resources=spec.resources,
+        stores=(model.store, *adapters),
+        init_containers=(
+            _fetch(spec, model, served_name, defaults),
+            *(_sidecar(spec, served_name, engine, adapters, defaults) if leads else ()),
+        ),
+        volumes=(
+            {"name": "models", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
+            {"name": "shm", "emptyDir": shm},
+            *((ADAPTERS_VOLUME,) if spec.adapters else ()),
+        ),
+        scheduling=engine.scheduling,
+        subdomain=group_service(owner) if seat else None,
+        grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,
+        restart="Always",
+    )
+
+
+def group_service(owner: Owner) -> str:
+    """Gives the pods of replicas of several nodes host names."""
+    return f"{owner.name}-nodes"
+
+
+def template_revision(template: Manifest) -> str:
+    """Names all that makes a replica."""
+    return digest(template).removeprefix("sha256:")[:8]
+
+
 def engine_deployment(
     owner: Owner,
     spec: LLMDeploymentSpec,
@@ -68,28 +116,8 @@ def engine_deployment(
     """`<owner>-engine-<revision>`: a hash of the template, so that every change of what makes the
     replicas is a Deployment of its own. The model's folder bears the served name, which is how
     the engine knows it. `adapters`: their stores."""
-    shm = {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}
-    template = pod_template(
-        defaults,
-        spec.pod,
-        child_labels(owner, COMPONENT),
-        (_engine(spec, served_name, engine, defaults),),
-        resources=spec.resources,
-        stores=(model.store, *adapters),
-        init_containers=(
-            _fetch(spec, model, served_name, defaults),
-            *_sidecar(spec, served_name, engine, adapters, defaults),
-        ),
-        volumes=(
-            {"name": "models", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
-            {"name": "shm", "emptyDir": shm},
-            *((ADAPTERS_VOLUME,) if spec.adapters else ()),
-        ),
-        scheduling=engine.scheduling,
-        grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,
-        restart="Always",
-    )
-    revision = digest(template).removeprefix("sha256:")[:8]
+    template = engine_template(owner, spec, model, served_name, engine, adapters, defaults)
+    revision = template_revision(template)
     template["metadata"]["labels"][LABEL_REVISION] = revision
     return {
         "apiVersion": "apps/v1",
@@ -116,8 +144,8 @@ def engine_deployment(
 
 
 def rescaled(manifest: Manifest, replicas: int) -> Manifest:
-    """The same Deployment with another number of replicas. Others may change the number; the
-    annotation tells what was asked for."""
+    """The same with another number of replicas. Others may change the number; the annotation tells
+    what was asked for."""
     meta, spec = manifest["metadata"], manifest["spec"]
     annotations = {ANNOTATION_REPLICAS: str(replicas)}
     return {
@@ -160,12 +188,16 @@ def _sidecar(
 
 
 def _engine(
-    spec: LLMDeploymentSpec, served_name: str, engine: Chosen, defaults: PodDefaults
+    spec: LLMDeploymentSpec,
+    served_name: str,
+    engine: Chosen,
+    defaults: PodDefaults,
+    seat: Seat | None,
 ) -> Container:
     devices = engine.scheduling.devices
     match engine.program:
         case "vllm":
-            return vllm_container(spec, served_name, devices, defaults)
+            return vllm_container(spec, served_name, devices, defaults, seat)
         case "transformers":
             return transformers_container(spec, served_name, devices, defaults)
         case "custom":

@@ -67,6 +67,8 @@ class Container:
     task: ApiModel | None = None
     mounts: tuple[Manifest, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    pod_env: tuple[tuple[str, str], ...] = ()
+    """Variables with fields of the pod's own: name and path. `env` may name them as $(NAME)."""
     devices: Manifest = field(default_factory=dict)
     """Extended resources: name to count."""
     extra: Manifest = field(default_factory=dict)
@@ -87,7 +89,13 @@ def container_manifest(defaults: PodDefaults, container: Container) -> Manifest:
         "image": container.image,
         "imagePullPolicy": defaults.image_pull_policy,
         "args": list(container.args),
-        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "env": [
+            *(
+                {"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+                for key, path in container.pod_env
+            ),
+            *({"name": key, "value": value} for key, value in env.items()),
+        ],
         "resources": {
             "requests": {"cpu": container.resources.cpu, **bounded},
             "limits": bounded,
