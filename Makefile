@@ -60,7 +60,7 @@ test: setup ## Everything, ending with pytest's own line
 	@$(PY) -m tests.run
 
 soak: setup ## The whole matrices instead of a seeded tenth, one JSON line per figure
-	@$(PY) -m pytest -q -s --soak tests/contract tests/training tests/cluster tests/e2e
+	@$(PY) -m pytest -q -s --soak tests/contract tests/training tests/cluster tests/serving tests/e2e
 
 bench-data: setup .venv-bench/.ready ## Quality and speed of datasets (OPTIONS="--corpus-mb 2000"), one JSON line per figure
 	@$(PY) -m tests.bench.data $(OPTIONS)

@@ -27,6 +27,7 @@ PHASES = (
     "localcluster",
     "training",
     "e2e",
+    "serving",
 )
 """Quick before slow; what needs no cluster runs while its programs are being built."""
 

@@ -25,9 +25,10 @@ from tests.localcluster.tools import ensure_tool
 
 DOCKERFILE_IMAGES = ("runtime", "data", "operator", "gateway")
 """The largest first: its downloads overlap with the other builds."""
-BINARY_IMAGES = ("versitygw",)
-"""One Go program of `tools`, packed alone."""
-ALL = DOCKERFILE_IMAGES + BINARY_IMAGES
+BINARY_IMAGES = ("versitygw", "test-engine")
+"""One Go program of `tools` each, packed alone."""
+ALL = (*DOCKERFILE_IMAGES, "versitygw")
+"""What is installed; `test-engine` is for tests only."""
 
 BASE = "docker.io/library/debian:trixie-slim"
 USER_ID = 65532
@@ -138,10 +139,11 @@ def build_images(names: Sequence[str] = ALL) -> dict[str, str]:
 
     Raises LocalClusterError for an unknown name or whatever stopped a build, with its log's end.
     """
-    unknown = sorted(set(names) - set(ALL))
+    known = DOCKERFILE_IMAGES + BINARY_IMAGES
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise LocalClusterError(f"no image is called {unknown[0]}; there are {', '.join(ALL)}")
-    ordered = sorted(set(names), key=ALL.index)
+        raise LocalClusterError(f"no image is called {unknown[0]}; there are {', '.join(known)}")
+    ordered = sorted(set(names), key=known.index)
     with registry_held(), ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
         found = pool.submit(find_registry)
         if set(ordered) & set(DOCKERFILE_IMAGES):

@@ -61,6 +61,7 @@ TOOLS = {
         Tool("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
         Tool("fake-gcs-server", "fake-gcs-server", "github.com/fsouza/fake-gcs-server"),
         Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+        Tool("test-engine", "test-engine", "."),
         Tool("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     )
 }

@@ -1,0 +1,3 @@
+module llmcloud.dev/tests/localcluster/tools/test-engine
+
+go 1.26
