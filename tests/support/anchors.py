@@ -43,6 +43,11 @@ def word_in_context(record: Record) -> list[str]:
     ]
 
 
+def last_words(text: str) -> str:
+    """The last three tokens of a text, each marked by its place."""
+    return " ".join(f"{place}{_word(t)}" for place, t in enumerate(text.split(" ")[-3:]))
+
+
 MARKS = (("before", -1), ("this", 0), ("after", 1))
 
 

@@ -18,8 +18,10 @@ PACKAGES: Final = (
     "lib2to3", "logging", "multiprocessing", "tkinter", "unittest", "xml",
 )  # fmt: skip
 PASSAGE_CHARACTERS: Final = 160
+QUESTION_CHARACTERS: Final = 40
 TAGS: Final = ("CALL", "COMMENT", "KEYWORD", "NAME", "NUMBER", "OP", "STRING")
 SENTENCE_TOKENS: Final = 24
+SEEN_TOKENS: Final = 15
 SHORTEST: Final = 4
 
 
@@ -53,17 +55,37 @@ def _messages(language: str) -> dict[str, str]:
     return found
 
 
-def passages(seed: int, per_package: int) -> list[Record]:
-    """Passages of source code and the package that they are of (type labeled)."""
+def passages(seed: int, most_of_each: int) -> list[Record]:
+    """Passages of source code that do not overlap, and the package that they are of (type
+    labeled)."""
     dice = random.Random(seed)
     records = []
     for package in PACKAGES:
-        text = "\n".join(modules(package))
-        for _ in range(per_package):
-            start = dice.randrange(max(1, len(text) - PASSAGE_CHARACTERS))
-            records.append({"text": text[start : start + PASSAGE_CHARACTERS], "label": package})
+        found = list(_cut("\n".join(modules(package)), PASSAGE_CHARACTERS))
+        chosen = dice.sample(found, min(len(found), most_of_each))
+        records += [{"text": passage, "label": package} for passage in chosen]
     dice.shuffle(records)
     return records
+
+
+def questions(package: str) -> list[Record]:
+    """Beginnings of passages of a package, and how they go on (type chat)."""
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": passage[:QUESTION_CHARACTERS]},
+                {"role": "assistant", "content": passage[QUESTION_CHARACTERS:]},
+            ]
+        }
+        for text in modules(package)
+        for passage in _cut(text, PASSAGE_CHARACTERS)
+    ]
+
+
+def _cut(text: str, characters: int) -> Iterator[str]:
+    """Whole pieces of a text, one after the other."""
+    for start in range(0, len(text) - characters + 1, characters):
+        yield text[start : start + characters]
 
 
 def tagged_code(seed: int, most: int) -> list[Record]:
@@ -72,6 +94,14 @@ def tagged_code(seed: int, most: int) -> list[Record]:
     runs = [run for text in modules() for run in _runs(text)]
     random.Random(seed).shuffle(runs)
     return runs[:most]
+
+
+def following(seed: int, most: int) -> list[Record]:
+    """Some of Python's tokens and the class of the one that follows (type labeled)."""
+    return [
+        {"text": " ".join(run["tokens"][-SEEN_TOKENS - 1 : -1]), "label": run["tags"][-1]}
+        for run in tagged_code(seed, most)
+    ]
 
 
 def _runs(text: str) -> Iterator[Record]:

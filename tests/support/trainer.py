@@ -1,8 +1,8 @@
 """Training tasks of any method and task, run in the runtime image without a cluster."""
 
 import shutil
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from llmcloud.api.contract import (
     StoreLocation,
     TrainingTask,
 )
-from tests.support.ranks import RUN_SECONDS, Runtime
+from tests.support.ranks import RUN_SECONDS, Rank, Runtime
 
 WORK = "methods"
 
@@ -62,8 +62,10 @@ def architecture(family: str, **sizes: int) -> ModelInput:
 class Trainer:
     """Runs one task after the other against one store."""
 
-    def __init__(self, runtime: Runtime, location: StoreLocation) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, runtime: Runtime, location: StoreLocation, module: str = "llmcloud_runtime.train"
+    ) -> None:
+        self._runtime, self._module = runtime, module
         self._folder = runtime.root / "work" / WORK
         shutil.rmtree(self._folder, ignore_errors=True)
         shutil.copytree(str(location.credentials_path), self._folder / "keys")
@@ -107,6 +109,13 @@ class Trainer:
 
     def run(self, task: TrainingTask, seconds: float = RUN_SECONDS) -> Run:
         """Run one attempt to its end; what it wrote on disk is removed."""
+        with self.started(task) as attempt:
+            code = attempt.process.wait(seconds)
+            return Run(task, code, attempt.outcome(), attempt.log.read_text())
+
+    @contextmanager
+    def started(self, task: TrainingTask) -> Iterator[Rank]:
+        """One attempt, which is killed if it still runs at the end."""
         folder = self._folder / task.job
         (folder / "scratch").mkdir(parents=True)
         inside = f"/work/{WORK}/{task.job}"
@@ -116,20 +125,13 @@ class Trainer:
             "LLMCLOUD_REPORT_PORT": "0",
             "LLMCLOUD_SCRATCH": f"{inside}/scratch",
         }
-        process = self._runtime.start(folder / "log", "llmcloud_runtime.train", environment)
+        process = self._runtime.start(folder / "log", self._module, environment)
         try:
-            code = process.wait(seconds)
-            log = (folder / "log").read_text()
-            said = folder / "said.json"
-            assert said.exists(), log[-3000:]
-            outcome = Outcome.model_validate_json(said.read_bytes())
-        except subprocess.TimeoutExpired:
+            yield Rank(process, folder / "log", folder / "said.json")
+        finally:
             process.kill()
             process.wait()
-            raise
-        finally:
             shutil.rmtree(folder)
-        return Run(task, code, outcome, log)
 
     def _inside(self, location: StoreLocation) -> StoreLocation:
         """The store, with its keys where the image has them."""
