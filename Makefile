@@ -6,7 +6,7 @@ LOCAL := python3 -m tests.localcluster
 PORT ?= 8080
 export PORT
 
-.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler bench-data bench-gateway
+.PHONY: help setup check verify generate cluster cluster-down cluster-status kubeconfig images install demo test soak bench-operator bench-autoscaler bench-data bench-training bench-gateway
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ bench-data: setup .venv-bench/.ready ## Quality and speed of datasets (OPTIONS="
 	@.venv/bin/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes requirements/bench.lock
 	@.venv/bin/uv pip install --quiet --python .venv-bench/bin/python --no-deps presidio-evaluator==0.3.2  # for its sentences
 	@touch $@
+
+bench-training: setup ## What training reaches and costs beside others, one JSON line per figure
+	@$(PY) -m tests.bench.training $(OPTIONS)
 
 bench-operator: setup ## Many objects: start delays, calls per object, writes when settled
 	@$(PY) -m pytest -q -s tests/cluster/test_scale.py

@@ -1,0 +1,1 @@
+"""What runs in the runtime image for `make bench-training`."""
