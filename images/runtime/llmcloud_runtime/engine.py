@@ -21,7 +21,7 @@ from typing import Any
 from llmcloud.api.contract import ENGINE_PORT, MODELS_PATH, REPORT_PORT, EngineStart
 from llmcloud.cloud.loopback import probes, status_of
 from llmcloud.cloud.telling import Answer, tell
-from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
+from llmcloud_runtime.resources import cpu_threads, prepare_process
 
 PROBE_SECONDS = 120
 """The first generation on a cold accelerator compiles kernels."""
@@ -72,7 +72,7 @@ def main() -> int:
     readiness = Readiness(f"http://127.0.0.1:{options.port}")
     report = serve_report(readiness, options.report_port)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    wait_without_spinning()
+    prepare_process()
     import torch
     import uvicorn
     from transformers.utils import logging as transformers_logging

@@ -70,7 +70,8 @@ class Judge:
         return prefixed("base", found)
 
     def simple(self, training: Records) -> dict[str, float]:
-        """What answers without looking reach: the commonest label or text, or the source."""
+        """What answers without looking reach: the commonest label or text, or the source. None is
+        known of chats."""
         if self.task == "seq2seq":
             targets = [record["target"] for record in self.records]
             common = str(metrics.most_common(record["target"] for record in training))
@@ -78,6 +79,8 @@ class Judge:
             return self._named("copy", metrics.generation(copied, targets)) | self._named(
                 "mostFrequent", metrics.generation([common] * len(targets), targets)
             )
+        if "perplexity" in METRICS[self.task]:
+            return {}
         if self.task == "sequence-classification":
             major = self._class_of(str(metrics.most_common(r["label"] for r in training)))
             wanted = [self._class_of(record["label"]) for record in self.records]

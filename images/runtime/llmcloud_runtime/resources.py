@@ -1,11 +1,14 @@
-"""How much of the machine is ours: the CPU limit of the control group, and how threads wait."""
+"""How much of the machine is ours, and what a process spends on it before it works."""
 
 import math
 import os
+import sys
 from pathlib import Path
 
 CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+NVIDIA_DEVICE = Path("/dev/nvidiactl")
+"""In every container that was given a GPU of NVIDIA's."""
 SPIN_COUNT = "2000"
 """libgomp's threads spin for milliseconds by default, which burns the quota that the others need:
 on two busy CPUs a training step took 0.57 CPU seconds instead of 0.21."""
@@ -25,9 +28,15 @@ def threads_for(limit: float | None, processors: int) -> int:
     return max(1, min(processors, math.ceil(limit)))
 
 
-def wait_without_spinning() -> None:
-    """Let compute threads that wait sleep early. Must come before torch is imported."""
+def prepare_process() -> None:
+    """Let compute threads that wait sleep early, and leave out what only GPUs need.
+
+    peft imports bitsandbytes where it is installed, and that torch's compiler: without a GPU a
+    quarter of the CPU time of a process' start. Must come before torch is imported.
+    """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    if not NVIDIA_DEVICE.exists():
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # counts as not installed
 
 
 def cpu_threads() -> int:

@@ -41,7 +41,7 @@ from llmcloud_runtime.group import Group, lost_peers
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
 from llmcloud_runtime.records import Examples
-from llmcloud_runtime.resources import cpu_threads, wait_without_spinning
+from llmcloud_runtime.resources import cpu_threads, prepare_process
 from llmcloud_runtime.shards import TokenShards
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    wait_without_spinning()
+    prepare_process()
     return pod.run((TrainingTask,), attempt)
 
 

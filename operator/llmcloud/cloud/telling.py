@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple
 
 REQUEST_TIMEOUT_SECONDS: Final = 2
+SHUTDOWN_POLL_SECONDS: Final = 0.05
 TEXT: Final = "text/plain"
 JSON: Final = "application/json"
 PROMETHEUS: Final = "text/plain; version=0.0.4"
@@ -31,7 +32,8 @@ Answers = Mapping[str, Callable[[], Answer]]
 def tell(answers: Answers, port: int) -> ThreadingHTTPServer:
     """Answer in threads until the server is shut down; port 0 takes a free one."""
     server = ThreadingHTTPServer(("", port), partial(_Handler, answers))
-    threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
+    serve = partial(server.serve_forever, SHUTDOWN_POLL_SECONDS)
+    threading.Thread(target=serve, name="report", daemon=True).start()
     return server
 
 
