@@ -156,6 +156,8 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("deployment", "resources", {"count": 2}, "set accelerator, or remove count"),
     ("deployment", "nodes", {"min": 1, "max": 2}, "set min equal to max"),
     ("deployment", "nodes", {"min": 2, "max": 2}, "several nodes need engine vllm"),
+    ("deployment", "placement", [{"zone": "a"}, {"waitSeconds": 60}], "is for training: remove it"),
+    ("deployment", "placement", [{"zone": "a"}] * 9, "spec.placement"),
     ("deployment", "adapters", [{"name": "a", "model": {}}], "set exactly one of store"),
     ("deployment", "adapters", [{"name": "A", "model": MODEL}], "spec.adapters[0].name"),
     ("deployment", "adapters", [{"name": "a", "model": MODEL}] * 2, "spec.adapters: duplicate"),
@@ -262,6 +264,18 @@ def test_an_own_image_has_no_adapters(kube: Kube) -> None:
         kube.apply(deployment("admission", name="own", engine=CUSTOM, adapters=adapters))
 
 
+def test_a_replica_of_several_nodes_is_in_one_place(kube: Kube) -> None:
+    kube.namespace("admission")
+    places = [{"zone": "a"}, {"zone": "b"}]
+    members = {
+        "resources": {"accelerator": "nvidia-h100", "count": 8},
+        "nodes": {"min": 2, "max": 2},
+    }
+    kube.apply(deployment("admission", name="one-place", placement=places[:1], **members))
+    with pytest.raises(HTTPError, match="name one in placement, or set nodes to 1"):
+        kube.apply(deployment("admission", name="two-places", placement=places, **members))
+
+
 IMMUTABLE: list[tuple[str, str, Any]] = [
     ("store", "bucket", "other-bucket"),
     ("store", "prefix", "set-later/"),
@@ -309,6 +323,7 @@ MUTABLE: list[tuple[str, str, Any]] = [
     ("deployment", "prompts", [{"name": "s", "user": "Say: {input}"}]),
     ("deployment", "engine", {**CUSTOM, "command": ["serve"]}),
     ("deployment", "resources", {"accelerator": "nvidia-h100", "count": 8}),
+    ("deployment", "placement", [{"capacity": "Spot"}, {"capacity": "OnDemand"}]),
     ("deployment", "adapters", [{"name": "a", "model": MODEL}]),
     ("key", "disabled", True),
     ("key", "expiresAt", "2027-01-01T00:00:00Z"),

@@ -150,8 +150,8 @@ class Place(ApiModel):
     )
     wait_seconds: int | None = Field(
         default=None,
-        description="How long all pods may wait here for nodes before the next place is tried; "
-        "absent: 600, and in the last place without end.",
+        description="How long all pods of a training may wait here for nodes before the next place "
+        "is tried; absent: 600, and in the last place without end.",
         ge=10,
         le=604800,
     )

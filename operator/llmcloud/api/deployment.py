@@ -11,6 +11,7 @@ from llmcloud.api.common import (
     LIST_MAP_BY_NAME,
     AcceleratedResources,
     Digest,
+    Placement,
     PodSettings,
     Status,
     StoreReference,
@@ -128,8 +129,8 @@ class LLMDeploymentSpec(ApiModel):
 
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
-            "model", "external", "engine", "resources", "nodes", "pod", "replicas", "scaling",
-            "hold", "adapters", "rollout", "prompts", "access", "fallback",
+            "model", "external", "engine", "resources", "nodes", "placement", "pod", "replicas",
+            "scaling", "hold", "adapters", "rollout", "prompts", "access", "fallback",
         }
     )  # fmt: skip
 
@@ -149,6 +150,11 @@ class LLMDeploymentSpec(ApiModel):
         default=ReplicaNodes(),
         description="With vllm a replica may be spread over several nodes: tensor parallel within "
         "a node, pipeline parallel over nodes.",
+    )
+    placement: Placement = Field(
+        default=[],
+        description="Places where replicas may run, each by preference in an earlier one. One that "
+        "runs is not moved.",
     )
     pod: PodSettings = Field(default=PodSettings(), description="Additions to the replicas.")
     replicas: int = Field(
@@ -197,6 +203,15 @@ class LLMDeploymentSpec(ApiModel):
                 "&& self.engine.name in ['auto', 'vllm'] && size(self.adapters) == 0)",
                 "several nodes need engine vllm, accelerators on each, and no adapters: set "
                 "resources.accelerator, remove adapters, or set nodes to 1",
+            ),
+            (
+                "self.nodes.max == 1 || size(self.placement) < 2",
+                "all nodes of a replica are in one place: name one in placement, or set nodes to 1",
+            ),
+            (
+                "self.placement.all(place, !has(place.waitSeconds))",
+                "placement's waitSeconds is for training: remove it, because a replica takes any "
+                "of the places that has room",
             ),
             (
                 "self.engine.name != 'vllm' || has(self.resources.accelerator)",

@@ -198,8 +198,7 @@ class Observer:
         self, spec: LLMTrainingJobSpec | LLMDeploymentSpec
     ) -> NodeLabels | None:
         """The nodes' labels, if they decide anything; None in an installation for one namespace."""
-        placement = spec.placement if isinstance(spec, LLMTrainingJobSpec) else []
-        if not spec.resources.accelerator and not any(p.capacity for p in placement):
+        if not spec.resources.accelerator and not any(p.capacity for p in spec.placement):
             return ()
         return None if self._scope.watched_namespace else await self._nodes.labels()
 

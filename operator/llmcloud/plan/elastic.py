@@ -9,7 +9,7 @@ from llmcloud.plan.group import first_size, sizes, smaller, wants_room
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.manifests.room import room_job
 from llmcloud.plan.model import Manifest, ObjectRef, PodDefaults
-from llmcloud.plan.placement import ANYWHERE, Scheduling, next_move, schedule
+from llmcloud.plan.placement import Scheduling, next_move, schedule
 from llmcloud.plan.stores import Missing
 
 LATE_SECONDS = 15.0
@@ -75,5 +75,5 @@ def scheduling_of(
     world: TrainingWorld, spec: LLMTrainingJobSpec, attempt: Attempt, defaults: PodDefaults
 ) -> Scheduling | Missing:
     """Where the attempt's pods run."""
-    place = spec.placement[attempt.place] if spec.placement else ANYWHERE
-    return schedule(spec.resources, place, defaults.catalogue, world.nodes)
+    placement = [spec.placement[attempt.place]] if spec.placement else []
+    return schedule(spec.resources, placement, defaults.catalogue, world.nodes)

@@ -8,7 +8,7 @@ from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TaskName
 from llmcloud.api.names import Reason
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
-from llmcloud.plan.placement import ANYWHERE, Scheduling, schedule
+from llmcloud.plan.placement import Scheduling, schedule
 from llmcloud.plan.stores import Missing
 
 Program = Literal["vllm", "transformers", "custom"]
@@ -44,7 +44,7 @@ def choose_engine(
     refusal = _unsuitable(spec, program, task, kind) or _ungrouped(name, spec, program)
     if refusal is not None:
         return refusal
-    scheduling = schedule(spec.resources, ANYWHERE, catalogue, nodes)
+    scheduling = schedule(spec.resources, spec.placement, catalogue, nodes)
     return scheduling if isinstance(scheduling, Missing) else Chosen(program, scheduling)
 
 

@@ -1,8 +1,9 @@
-"""Where pods may run: from an accelerator's name and a place to affinity, tolerations, devices."""
+"""Where pods may run: from an accelerator's name and places to affinity, tolerations, devices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from llmcloud.api.common import AcceleratedResources, Place
 from llmcloud.api.names import Reason
@@ -13,16 +14,22 @@ from llmcloud.plan.stores import Missing
 
 REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
-ANYWHERE = Place()
 WAIT_SECONDS = 600
 """How long a place is waited for that does not say."""
+FIRST_WEIGHT: Final = 64
+"""Of the first of eight places at most. Each outweighs all that come after it together, so that a
+node of two later places is not preferred to one of an earlier place."""
+
+Expressions = tuple[Manifest, ...]
+"""What the labels of a node must be; none: any node will do."""
 
 
 @dataclass(frozen=True)
 class Scheduling:
-    """What a pod gets: required node labels, tolerations, and extended resources."""
+    """What a pod gets: nodes by their labels, tolerations, and extended resources."""
 
-    expressions: tuple[Manifest, ...] = ()
+    places: tuple[Expressions, ...] = ((),)
+    """It runs in one of them, by preference in an earlier one. Only the last may be everywhere."""
     tolerations: tuple[Manifest, ...] = ()
     devices: Manifest = field(default_factory=dict)
     peak_teraflops: Mapping[str, float] = field(default_factory=dict)
@@ -31,18 +38,31 @@ class Scheduling:
     @property
     def affinity(self) -> Manifest | None:
         """The pod's `affinity`; None if it may run anywhere."""
-        if not self.expressions:
-            return None
-        terms = [{"matchExpressions": list(self.expressions)}]
-        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        return {"nodeAffinity": required}
+        terms = [{"matchExpressions": list(expressions)} for expressions in self.places]
+        affinity: Manifest = {}
+        if self.places[-1]:
+            affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
+                "nodeSelectorTerms": terms
+            }
+        if len(terms) > 1:
+            affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
+                {"weight": FIRST_WEIGHT >> index, "preference": term}
+                for index, term in enumerate(terms[:-1])
+            ]
+        return {"nodeAffinity": affinity} if affinity else None
 
 
 def schedule(
-    resources: AcceleratedResources, place: Place, catalogue: Catalogue, nodes: NodeLabels | None
+    resources: AcceleratedResources,
+    placement: Sequence[Place],
+    catalogue: Catalogue,
+    nodes: NodeLabels | None,
 ) -> Scheduling | Missing:
-    """Where pods with these resources run in this place. `nodes` None: they cannot be listed."""
-    expressions = _expressions(place)
+    """Where pods with these resources run, each in any of these places; without any: everywhere.
+
+    `nodes` None: they cannot be listed.
+    """
+    labels: list[Manifest] = []
     devices: Manifest = {}
     peak: Mapping[str, float] = {}
     platform = catalogue.platform_of(nodes)
@@ -52,13 +72,13 @@ def schedule(
         if isinstance(pool, Missing):
             return pool
         platform = catalogue.platforms.get(pool.platform)
-        expressions += [_is_in(label, values) for label, values in pool.labels.items()]
+        labels = [_is_in(label, values) for label, values in pool.labels.items()]
         tolerations += platform.tolerations if platform else []
         accelerator = catalogue.accelerators[resources.accelerator]
         devices = {accelerator.resource: str(resources.count or 1)}
         peak = accelerator.peak_teraflops
-    if place.capacity is not None:
-        if place.capacity == "Spot" and (platform is None or not platform.spot_label):
+    if any(place.capacity == "Spot" for place in placement):
+        if platform is None or not platform.spot_label:
             return Missing(
                 Reason.CAPACITY_UNKNOWN,
                 "How this cluster marks spot nodes is not known: name their labels in "
@@ -66,10 +86,17 @@ def schedule(
                 "platform.",
                 stalled=True,
             )
-        expressions += _capacity(place, platform)
-        if place.capacity == "Spot" and platform is not None:
-            tolerations += platform.spot_tolerations
-    return Scheduling(tuple(expressions), tuple(tolerations), devices, peak)
+        tolerations += platform.spot_tolerations
+    places = [
+        (*_expressions(place), *labels, *_capacity(place, platform))
+        for place in placement or [Place()]
+    ]
+    return Scheduling(_reachable(places), tuple(tolerations), devices, peak)
+
+
+def _reachable(places: list[Expressions]) -> tuple[Expressions, ...]:
+    """Without those that come after one that is everywhere."""
+    return tuple(places[: places.index(()) + 1] if () in places else places)
 
 
 def _pool(name: str, catalogue: Catalogue, nodes: NodeLabels | None) -> Pool | Missing:
@@ -115,7 +142,7 @@ def _expressions(place: Place) -> list[Manifest]:
 
 def _capacity(place: Place, platform: Platform | None) -> list[Manifest]:
     """Without a platform all nodes count as on demand."""
-    if platform is None or not platform.spot_label:
+    if place.capacity is None or platform is None or not platform.spot_label:
         return []
     operator = "In" if place.capacity == "Spot" else "NotIn"
     return [{"key": platform.spot_label, "operator": operator, "values": [platform.spot_value]}]

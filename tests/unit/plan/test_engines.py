@@ -8,12 +8,12 @@ import pytest
 from llmcloud.api.contract import ModelKind
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TaskName
-from llmcloud.api.names import Kind, Reason
+from llmcloud.api.names import LABEL_REVISION, Kind, Reason
 from llmcloud.plan.accelerators import Accelerator, Catalogue, Pool
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld
 from llmcloud.plan.engines import Chosen, choose_engine
-from llmcloud.plan.model import Manifest
+from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.stores import Missing
 from tests.support.worlds import DEFAULTS, NOW, complete_training, make_owner, ready_store, said
 
@@ -107,14 +107,53 @@ def test_what_cannot_work_waits_for_another_specification(
     assert words in refusal.message
 
 
-def engine_pod(**spec: Any) -> Manifest:
-    """The pod of the planned Deployment."""
+def planned(**spec: Any) -> Plan:
     owner = make_owner(Kind.DEPLOYMENT, spec={"resources": L4, **spec})
     world = DeploymentWorld(owner, complete_training(), ready_store(), (), (), NOW, nodes=NODES)
-    planned = plan_deployment(world, replace(DEFAULTS, catalogue=CATALOGUE))
-    (child,) = [c for c in planned.applies if c["kind"] == "Deployment"]
-    pod: Manifest = child["spec"]["template"]["spec"]
+    return plan_deployment(world, replace(DEFAULTS, catalogue=CATALOGUE))
+
+
+def planned_engine(**spec: Any) -> Manifest:
+    """The planned Deployment."""
+    (child,) = [c for c in planned(**spec).applies if c["kind"] == "Deployment"]
+    return child
+
+
+def engine_pod(**spec: Any) -> Manifest:
+    """The pod of the planned Deployment."""
+    pod: Manifest = planned_engine(**spec)["spec"]["template"]["spec"]
     return pod
+
+
+def revision(placement: list[Manifest]) -> str:
+    found: str = planned_engine(placement=placement)["metadata"]["labels"][LABEL_REVISION]
+    return found
+
+
+def test_replicas_run_in_the_places_of_the_specification() -> None:
+    pod = engine_pod(placement=[{"zone": "a"}, {"zone": "b"}])
+    affinity = pod["affinity"]["nodeAffinity"]
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    gpu = {"key": "gpu", "operator": "In", "values": ["l4"]}
+    zone = {"key": "topology.kubernetes.io/zone", "operator": "In"}
+    assert [term["matchExpressions"] for term in terms] == [
+        [{**zone, "values": [each]}, gpu] for each in "ab"
+    ]
+    (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["preference"] == terms[0]
+
+
+def test_another_placement_is_another_revision() -> None:
+    everywhere, a, b = revision([]), {"zone": "a"}, {"zone": "b"}
+    orders = [everywhere, revision([a]), revision([a, b]), revision([b, a])]
+    assert len(set(orders)) == 4
+    assert revision([{}]) == everywhere
+
+
+def test_a_place_that_is_not_known_is_told_in_the_status() -> None:
+    refused = planned(placement=[{"zone": "a"}, {"capacity": "Spot"}])
+    assert said(refused.status) == ("False", Reason.CAPACITY_UNKNOWN)
+    assert refused.applies == ()
 
 
 def test_beside_vllm_stays_a_sidecar_whose_word_makes_the_replica_ready() -> None:
@@ -142,6 +181,6 @@ def test_an_adapter_is_refused_with_the_remedy_in_the_status() -> None:
     job.status["model"]["kind"] = "adapter"
     owner = make_owner(Kind.DEPLOYMENT)
     world = DeploymentWorld(owner, job, ready_store(), (), (), NOW)
-    planned = plan_deployment(world, DEFAULTS)
-    assert planned.applies == ()
-    assert said(planned.status) == ("False", Reason.MODEL_UNSUITABLE)
+    refused = plan_deployment(world, DEFAULTS)
+    assert refused.applies == ()
+    assert said(refused.status) == ("False", Reason.MODEL_UNSUITABLE)

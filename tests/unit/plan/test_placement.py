@@ -1,4 +1,4 @@
-"""From an accelerator's name and a place to node labels, tolerations, devices; and moving on."""
+"""From an accelerator's name and places to node labels, tolerations, devices; and moving on."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from llmcloud.api.names import Reason
 from llmcloud.explain import read_catalogue
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.model import Manifest
-from llmcloud.plan.placement import ANYWHERE, Move, Scheduling, next_move, schedule
+from llmcloud.plan.placement import Move, Scheduling, next_move, schedule
 from llmcloud.plan.stores import Missing
 from tests.support.worlds import at, make_job, unschedulable
 
@@ -19,7 +19,7 @@ VALUES = Path(__file__).parents[3] / "charts" / "llmcloud" / "values.yaml"
 CATALOGUE = read_catalogue(VALUES)
 H100 = AcceleratedResources(accelerator="nvidia-h100", count=8)
 CPUS = AcceleratedResources()
-SPOT, ON_DEMAND = Place(capacity="Spot"), Place(capacity="OnDemand")
+ANYWHERE, SPOT, ON_DEMAND = Place(), Place(capacity="Spot"), Place(capacity="OnDemand")
 
 INSTANCE = "node.kubernetes.io/instance-type"
 EKS = {"eks.amazonaws.com/nodegroup": "g", INSTANCE: "m7i.large"}
@@ -29,19 +29,24 @@ AKS = {"kubernetes.azure.com/agentpool": "p", INSTANCE: "Standard_D4s_v5"}
 
 
 def found(place: Place, *nodes: dict[str, str], resources: Any = H100) -> Scheduling:
-    scheduling = schedule(resources, place, CATALOGUE, nodes)
+    return found_in([place], *nodes, resources=resources)
+
+
+def found_in(placement: list[Place], *nodes: dict[str, str], resources: Any = H100) -> Scheduling:
+    scheduling = schedule(resources, placement, CATALOGUE, nodes)
     assert isinstance(scheduling, Scheduling), scheduling
     return scheduling
 
 
 def missing(place: Place, nodes: NodeLabels | None, resources: Any = H100) -> Missing:
-    scheduling = schedule(resources, place, CATALOGUE, nodes)
+    scheduling = schedule(resources, [place], CATALOGUE, nodes)
     assert isinstance(scheduling, Missing)
     return scheduling
 
 
 def labels_of(scheduling: Scheduling) -> dict[str, tuple[str, list[str]]]:
-    return {e["key"]: (e["operator"], e["values"]) for e in scheduling.expressions}
+    (place,) = scheduling.places
+    return {e["key"]: (e["operator"], e["values"]) for e in place}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_what_cannot_be_placed_says_why(
     place: Place, nodes: Any, resources: Any, reason: Reason | None, words: str, stalled: bool
 ) -> None:
     if reason is None:
-        assert isinstance(schedule(resources, place, CATALOGUE, nodes), Scheduling)
+        assert isinstance(schedule(resources, [place], CATALOGUE, nodes), Scheduling)
         return
     said = missing(place, nodes, resources)
     assert (said.reason, said.stalled) == (reason, stalled)
@@ -162,7 +167,7 @@ def test_a_named_platform_needs_no_nodes() -> None:
     values = yaml.safe_load(VALUES.read_text())
     members = {"platforms": values["platforms"], "accelerators": values["accelerators"]}
     catalogue = Catalogue.model_validate({"platform": "gke", **members})
-    scheduling = schedule(H100, SPOT, catalogue, None)
+    scheduling = schedule(H100, [SPOT], catalogue, None)
     assert isinstance(scheduling, Scheduling)
     assert "cloud.google.com/gke-accelerator" in labels_of(scheduling)
 
@@ -183,14 +188,104 @@ def test_every_peak_is_of_a_precision_that_is_trained_in_and_says_its_source() -
 
 
 def test_the_peak_goes_with_the_accelerator() -> None:
-    scheduling = schedule(
-        H100, ANYWHERE, CATALOGUE, ({"nvidia.com/gpu.product": "NVIDIA-H100-NVL"},)
-    )
+    scheduling = schedule(H100, [], CATALOGUE, ({"nvidia.com/gpu.product": "NVIDIA-H100-NVL"},))
     assert isinstance(scheduling, Scheduling)
     assert scheduling.peak_teraflops == {"bfloat16": 989, "float32": 67}
-    on_cpus = schedule(AcceleratedResources(), ANYWHERE, CATALOGUE, ())
+    on_cpus = schedule(AcceleratedResources(), [], CATALOGUE, ())
     assert isinstance(on_cpus, Scheduling)
     assert on_cpus.peak_teraflops == {}
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def matches(term: Manifest, node: dict[str, str]) -> bool:
+    """Whether Kubernetes holds a node with these labels to match. An empty term matches none."""
+    expressions = term["matchExpressions"]
+    return bool(expressions) and all(
+        (node.get(e["key"]) in e["values"]) is (e["operator"] == "In") for e in expressions
+    )
+
+
+def score(scheduling: Scheduling, node: dict[str, str]) -> int | None:
+    """What the affinity gives a node; None where the pod may not run."""
+    affinity = (scheduling.affinity or {}).get("nodeAffinity", {})
+    if REQUIRED in affinity:
+        terms = affinity[REQUIRED]["nodeSelectorTerms"]
+        if not any(matches(term, node) for term in terms):
+            return None
+    preferred = affinity.get(PREFERRED, [])
+    weights: list[int] = [one["weight"] for one in preferred if matches(one["preference"], node)]
+    return sum(weights)
+
+
+SPOT_NODE = GKE | {"cloud.google.com/gke-spot": "true"}
+
+
+def test_pods_run_in_any_place_and_by_preference_in_an_earlier_one() -> None:
+    placement = [SPOT, Place(zone="a", capacity="OnDemand"), Place(region="eu")]
+    scheduling = found_in(placement, GKE, resources=CPUS)
+    zone = {"topology.kubernetes.io/zone": "a"}
+    region = {"topology.kubernetes.io/region": "eu"}
+    assert score(scheduling, SPOT_NODE) == 64
+    assert score(scheduling, GKE | zone) == 32
+    assert score(scheduling, GKE | region) == 0
+    assert score(scheduling, GKE) is None
+
+
+def test_an_earlier_place_outweighs_all_later_ones_together() -> None:
+    placement = [Place(node_selector={f"place-{index}": "yes"}) for index in range(8)]
+    scheduling = found_in(placement, resources=CPUS)
+    assert scheduling.affinity is not None
+    weights = [one["weight"] for one in scheduling.affinity["nodeAffinity"][PREFERRED]]
+    assert weights == [64, 32, 16, 8, 4, 2, 1]
+    for index in range(7):
+        later = score(scheduling, {f"place-{n}": "yes" for n in range(index + 1, 8)})
+        assert later is not None
+        assert score(scheduling, {f"place-{index}": "yes"}) == later + 1
+
+
+def test_one_place_is_required_and_nothing_preferred() -> None:
+    affinity = found(SPOT, GKE).affinity
+    assert affinity is not None
+    assert list(affinity["nodeAffinity"]) == [REQUIRED]
+
+
+def test_after_a_place_that_is_everywhere_comes_no_other() -> None:
+    placement = [SPOT, ANYWHERE, Place(zone="a")]
+    scheduling = found_in(placement, GKE, resources=CPUS)
+    assert score(scheduling, SPOT_NODE) == 64
+    assert score(scheduling, GKE) == score(scheduling, {"topology.kubernetes.io/zone": "a"}) == 0
+    assert found_in([ANYWHERE, SPOT], GKE, resources=CPUS).affinity is None
+
+
+def test_the_accelerator_is_wanted_in_every_place() -> None:
+    scheduling = found_in([SPOT, Place(zone="a")], GKE)
+    wanted = {"cloud.google.com/gke-accelerator"}
+    assert all(wanted <= {e["key"] for e in place} for place in scheduling.places)
+    assert scheduling.devices == {"nvidia.com/gpu": "8"}
+
+
+@pytest.mark.parametrize(
+    ("placement", "taints"),
+    [
+        pytest.param([ON_DEMAND, Place(zone="a")], ["nvidia.com/gpu"], id="no spot"),
+        pytest.param(
+            [ON_DEMAND, Place(zone="a", capacity="Spot"), SPOT],
+            ["nvidia.com/gpu", "cloud.google.com/gke-spot"], id="spot in two places",
+        ),
+    ],
+)  # fmt: skip
+def test_what_any_place_needs_is_tolerated_once(placement: list[Place], taints: list[str]) -> None:
+    tolerations = found_in(placement, GKE).tolerations
+    assert [toleration["key"] for toleration in tolerations] == taints
+
+
+def test_one_place_that_is_not_known_refuses_all() -> None:
+    said = schedule(CPUS, [Place(zone="a"), SPOT], CATALOGUE, ({},))
+    assert isinstance(said, Missing)
+    assert said.reason is Reason.CAPACITY_UNKNOWN
 
 
 NO_NODES = unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
