@@ -174,6 +174,18 @@ def test_several_gateways_get_a_disruption_budget() -> None:
     }
 
 
+def test_gateways_of_one_version_are_spread_over_nodes_but_start_anyway() -> None:
+    deployment = find(render(), "Deployment", "llmcloud-gateway")["spec"]
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert spread == {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": deployment["selector"],
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+
+
 def test_an_ingress_leads_to_the_gateway() -> None:
     spec = find(render(EVERY_OPTION), "Ingress", "llmcloud-gateway")["spec"]
     (rule,) = spec["rules"]
