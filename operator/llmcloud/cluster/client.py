@@ -29,6 +29,7 @@ _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
         ("v1", "Event"): ("/api/v1", "events"),
         ("batch/v1", "Job"): ("/apis/batch/v1", "jobs"),
         ("apps/v1", "Deployment"): ("/apis/apps/v1", "deployments"),
+        ("apps/v1", "StatefulSet"): ("/apis/apps/v1", "statefulsets"),
         ("networking.k8s.io/v1", "NetworkPolicy"): (
             "/apis/networking.k8s.io/v1",
             "networkpolicies",
