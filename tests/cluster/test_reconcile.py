@@ -107,7 +107,7 @@ def test_a_replica_of_several_nodes_has_a_pod_of_each_rank_until_it_has_one_node
         "two pods of each rank",
         lambda: kube.list("Pod", namespace, labels_of),
         lambda found: len(found) == 4,
-        20,
+        90,  # an accelerator is looked for once a minute
     )
     ranks = [pod["metadata"]["labels"]["llmcloud.dev/rank"] for pod in pods]
     indexes = [pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] for pod in pods]
