@@ -1,9 +1,10 @@
 """Order, options, lanes and seconds of the whole run.
 
-`make test` runs a process for each lane: they mostly wait for servers and pods. Figures and
-seconds of all are printed at the end.
+`make test` runs a process for each lane: they mostly wait for servers and pods. That of the pods
+takes longest, and the others let it go first. Figures and seconds of all are printed at the end.
 """
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ PHASES = (
 
 LANES = {"e2e": "pods", "chart": "servers", "cluster": "servers", "training": "servers"}
 """What runs beside what, by phase; all others are one lane of their own."""
+NICENESS = 4
+"""Of the lanes that are not that of the pods."""
 
 settings.register_profile("untimed", deadline=None)  # a timing decides no test
 settings.load_profile("untimed")
@@ -52,7 +55,7 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped
     """Each process takes one lane, in the order of its phases."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return LANES.get(nodeid.split("/")[1], "processes")
+        return _lane(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
@@ -61,6 +64,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
 
 def _phase(item: pytest.Item) -> str:
     return item.nodeid.split("/")[1]
+
+
+def _lane(nodeid: str) -> str:
+    return LANES.get(nodeid.split("/")[1], "processes")
+
+
+def _let_pods_go_first(item: pytest.Item) -> None:
+    """In a process that has a lane; what it starts inherits this."""
+    beside_others = hasattr(item.config, "workerinput")
+    if beside_others and _lane(item.nodeid) != "pods" and os.nice(0) < NICENESS:
+        os.nice(NICENESS - os.nice(0))
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +94,7 @@ _seconds: dict[str, float] = defaultdict(float)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _let_pods_go_first(item)
     started = time.monotonic()
     result = yield
     _seconds[_phase(item)] += time.monotonic() - started

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tests.localcluster.cluster import stop_unused_registry
+from tests.localcluster.paths import cache_folder
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -20,7 +21,7 @@ LANES = ("-n", "3")  # see tests/conftest.py
 CHECKS: tuple[tuple[str, list[str | Path]], ...] = (
     ("format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
     ("lint", [BIN / "ruff", "check", "--quiet", "."]),
-    ("types", [BIN / "mypy", "--no-error-summary"]),
+    ("types", [BIN / "mypy", "--no-error-summary", f"--cache-dir={cache_folder() / 'mypy'}"]),
     ("layers", [BIN / "lint-imports", "--no-logo"]),
 )
 

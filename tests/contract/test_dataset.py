@@ -43,6 +43,8 @@ from tests.contract.proxy import behind
 RECIPE = "sha256:" + "1" * 64
 LENGTH = 32
 Run = Callable[[DatasetTask], tuple[int, Outcome]]
+on_one_store = pytest.mark.parametrize("server", ["versitygw"], indirect=True)
+"""Of what a store has no part in."""
 
 
 @pytest.fixture
@@ -231,6 +233,7 @@ def test_sources_without_documents_are_named(
     assert outcome.reason is Reason.SOURCE_EMPTY
 
 
+@on_one_store
 def test_texts_shorter_than_a_sequence_are_refused_for_good(
     store: Store, location: StoreLocation, prepare: Run
 ) -> None:
@@ -267,6 +270,7 @@ def test_records_of_all_formats_become_one_corpus(
     )
 
 
+@on_one_store
 def test_every_step_is_counted_in_result_and_manifest(
     store: Store, location: StoreLocation, prepare: Run
 ) -> None:
@@ -289,6 +293,7 @@ def test_every_step_is_counted_in_result_and_manifest(
     assert manifest.documents_read == result.documents + 6
 
 
+@on_one_store
 def test_a_language_that_cannot_be_told_is_refused_for_good(
     store: Store, location: StoreLocation, prepare: Run
 ) -> None:
@@ -328,6 +333,7 @@ EXAMPLES: dict[DatasetType, tuple[list[object], dict[str, int]]] = {
 }  # fmt: skip
 
 
+@on_one_store
 @pytest.mark.parametrize("type_", list(EXAMPLES))
 def test_examples_become_shards_of_lines(
     store: Store, location: StoreLocation, prepare: Run, tmp_path: Path, type_: DatasetType
