@@ -29,12 +29,14 @@ from tests.support.trainer import Run, Trainer, architecture
 
 DOCUMENTS: Final = 120
 DOCUMENT_CHARACTERS: Final = 6000
-PAIR_CHARACTERS: Final = 32
+PAIR_CHARACTERS: Final = 24
 LABELED: Final = 12_000
 PASSAGES: Final = 500
 CODE_RUNS: Final = 3000
-VOCABULARIES: Final = {"package": 8192}
-"""Where 1024 tokens are too few: whole words tell packages apart."""
+VOCABULARIES: Final = {"package": 8192, "pairs": 300}
+"""Where it is not 1024 tokens: whole words tell packages apart, and letters are transcribed."""
+CASE_SECONDS: Final = 1200
+"""How long a run may take beside others on the same cores."""
 OTHER_PACKAGE: Final = "email"
 """What a model of the library's single modules is tuned to."""
 
@@ -91,7 +93,7 @@ class Methods:
         task = self.trainer.task(
             f"{name}-{self.seed}", model, data, metrics, seed=self.seed, **members
         )
-        run = self.trainer.run(task)
+        run = self.trainer.run(task, CASE_SECONDS)
         assert run.outcome.succeeded, run.log[-3000:]
         return run
 
@@ -125,8 +127,8 @@ def pretrain_pairs(methods: Methods) -> Score:
     target."""
     data = methods.dataset("pairs", "pairs", translations("sr", "sr@latin", PAIR_CHARACTERS))
     found = methods.run(
-        "pairs", architecture("t5"), data, "bleu", task="seq2seq", max_steps=400,
-        learning_rate=0.005, warmup_steps=20, global_batch_size=32,
+        "pairs", architecture("t5"), data, "bleu", task="seq2seq", max_steps=1000,
+        learning_rate=0.003, warmup_steps=100, global_batch_size=32,
     ).metrics  # fmt: skip
     anchors = {"copy": found["copyBleu"], "most frequent": found["mostFrequentBleu"]}
     return Score("bleu", found["bleu"], anchors)
@@ -138,7 +140,7 @@ def pretrain_following(methods: Methods) -> Score:
     data = methods.dataset("following", "labeled", following(methods.seed, LABELED), TAGS)
     found = methods.run(
         "following", architecture("llama"), data, "accuracy", task="sequence-classification",
-        max_steps=500, learning_rate=0.005, warmup_steps=20, global_batch_size=32,
+        max_steps=1500, learning_rate=0.003, warmup_steps=20, global_batch_size=32,
     ).metrics  # fmt: skip
     (texts, labels), (asked, wanted) = map(_columns, split_of(methods.store, data))
     last, asked_last = ([last_words(text) for text in them] for them in (texts, asked))
@@ -171,7 +173,7 @@ def pretrain_tags(methods: Methods) -> Score:
     data = methods.dataset("tags", "tags", tagged_code(methods.seed, CODE_RUNS), TAGS)
     found = methods.run(
         "tags", architecture("bert"), data, "accuracy", task="token-classification",
-        max_steps=300, learning_rate=0.003, warmup_steps=20, global_batch_size=32,
+        max_steps=1000, learning_rate=0.003, warmup_steps=20, global_batch_size=32,
     ).metrics  # fmt: skip
     train, held_out = split_of(methods.store, data)
     linear = linear_accuracy(*_words(train), *_words(held_out))

@@ -8,9 +8,9 @@ from llmcloud.api.contract import ExitCode, StoreLocation
 from llmcloud.cloud.base import open_store
 from tests.support.methods import CASES, Methods
 from tests.support.ranks import Runtime
-from tests.support.trainer import Trainer
+from tests.support.trainer import Trainer, architecture
 
-CHEAP = ("pretrain seq2seq", "lora causal-lm")
+CHEAP = ("pretrain masked-lm",)
 """Without --soak: these, of one seed."""
 SEEDS = range(3)
 
@@ -43,9 +43,14 @@ def test_a_method_beats_what_needs_no_training(
     assert score.better, score
 
 
-def test_qlora_without_a_gpu_is_refused(methods: Callable[[int], Methods]) -> None:
+def test_a_chat_is_judged_and_qlora_without_a_gpu_is_refused(
+    methods: Callable[[int], Methods],
+) -> None:
     ours = methods(0)
-    task = ours.trainer.task("q", ours.base().model, ours.text(), method="qlora", max_steps=1)
+    model = ours.run("small", architecture("llama"), ours.text(), max_steps=1).model
+    judged = ours.run("judged-small", model, ours.chat(), "perplexity", method="evaluate").metrics
+    assert set(judged) == {"perplexity"}
+    task = ours.trainer.task("q", model, ours.chat(), method="qlora", max_steps=1)
     run = ours.trainer.run(task)
     assert run.code == ExitCode.CONFIGURATION
     assert "needs an NVIDIA GPU" in run.outcome.message
