@@ -196,6 +196,15 @@ class Toleration(ApiModel):
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 
 
+class Scratch(ApiModel):
+    """A volume of each pod's own, which goes with the pod."""
+
+    storage_class_name: Name | None = Field(
+        default=None, description="StorageClass of the volume; absent: the cluster's default."
+    )
+    size: Quantity = Field(description="Size of the volume, for example 500Gi.")
+
+
 class PodSettings(ApiModel):
     """What the user may add to the pods of this object."""
 
@@ -228,6 +237,11 @@ class PodSettings(ApiModel):
     )
     priority_class_name: Name | None = Field(default=None, description="PriorityClass of the pods.")
     scheduler_name: Name | None = Field(default=None, description="Scheduler of the pods.")
+    scratch: Scratch | None = Field(
+        default=None,
+        description="A volume for models and data that the node's disk has no room for; absent: "
+        "resources.ephemeralStorage of that disk.",
+    )
 
 
 class ConditionStatus(ApiModel):

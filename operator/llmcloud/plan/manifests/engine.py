@@ -20,6 +20,8 @@ from llmcloud.plan.manifests.engine_vllm import Seat, vllm_container
 from llmcloud.plan.manifests.pod import (
     Container,
     child_labels,
+    disk_volume,
+    large_volume,
     pod_template,
     store_mounts,
 )
@@ -82,10 +84,11 @@ def engine_template(
             *(_sidecar(spec, served_name, engine, adapters, defaults) if leads else ()),
         ),
         volumes=(
-            {"name": "models", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
+            large_volume("models", spec.pod, spec.resources),
             {"name": "shm", "emptyDir": shm},
             *((ADAPTERS_VOLUME,) if spec.adapters else ()),
         ),
+        scratch=disk_volume("scratch", spec.resources),
         scheduling=engine.scheduling,
         subdomain=group_service(owner) if seat else None,
         grace_seconds=SETTLE_SECONDS + spec.scaling.drain_seconds + 15,

@@ -125,6 +125,25 @@ def _store_volumes(stores: Iterable[StoreAccess]) -> list[Manifest]:
     return list({v["name"]: v for store in stores for v in store.volumes}.values())
 
 
+def disk_volume(name: str, resources: Resources) -> Manifest:
+    """A part of the node's disk."""
+    return {"name": name, "emptyDir": {"sizeLimit": resources.ephemeral_storage}}
+
+
+def large_volume(name: str, settings: PodSettings, resources: Resources) -> Manifest:
+    """A volume for models and data: a claim of the pod's own, or a part of the node's disk."""
+    scratch = settings.scratch
+    if scratch is None:
+        return disk_volume(name, resources)
+    claim: Manifest = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": scratch.size}},
+    }
+    if scratch.storage_class_name is not None:
+        claim["storageClassName"] = scratch.storage_class_name
+    return {"name": name, "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
+
+
 def pod_template(
     defaults: PodDefaults,
     settings: PodSettings,
@@ -135,13 +154,17 @@ def pod_template(
     stores: tuple[StoreAccess, ...] = (),
     init_containers: tuple[Container, ...] = (),
     volumes: tuple[Manifest, ...] = (),
+    scratch: Manifest | None = None,
     scheduling: Scheduling = NOWHERE_SPECIAL,
     subdomain: str | None = None,
     grace_seconds: int = 30,
     restart: str = "Never",
     annotations: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
-    """A pod template. The user's labels and annotations never replace ours."""
+    """A pod template. The user's labels and annotations never replace ours.
+
+    `scratch`: the volume of that name, if the large one has another.
+    """
     secrets = [*defaults.image_pull_secrets, *(s.name for s in settings.image_pull_secrets)]
     user_env = tuple((item.name, item.value) for item in settings.env)
     main = [container_manifest(defaults, replace(c, env=(*c.env, *user_env))) for c in containers]
@@ -154,7 +177,7 @@ def pod_template(
         "containers": main,
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
-            {"name": "scratch", "emptyDir": {"sizeLimit": resources.ephemeral_storage}},
+            scratch or large_volume("scratch", settings, resources),
             *volumes,
             *_store_volumes(stores),
         ],
