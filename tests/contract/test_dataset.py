@@ -44,7 +44,6 @@ RECIPE = "sha256:" + "1" * 64
 LENGTH = 32
 Run = Callable[[DatasetTask], tuple[int, Outcome]]
 on_one_store = pytest.mark.parametrize("server", ["versitygw"], indirect=True)
-"""Of what a store has no part in."""
 
 
 @pytest.fixture
@@ -264,10 +263,8 @@ def test_records_of_all_formats_become_one_corpus(
     result = prepared(prepare(dataset(location, sources=sources)))
     assert result.documents == 40
     assert result.rejected == {"corrupt": 1, "invalidRecord": 1, "missingField": 1}
-    manifest = read(store, result.version)
-    assert [source.key for source in manifest.sources] == sorted(
-        info.path for info in store.list("raw/")
-    )
+    keys = [source.key for source in read(store, result.version).sources]
+    assert keys == sorted(info.path for info in store.list("raw/"))
 
 
 @on_one_store
