@@ -11,6 +11,8 @@ from tests.localcluster import Cluster
 def cluster() -> Iterator[Cluster]:
     """An API server with its controllers and no nodes."""
     cluster = Cluster("chart")
-    cluster.up(api_only=True)
-    yield cluster
-    cluster.down()
+    try:
+        cluster.up(api_only=True)
+        yield cluster
+    finally:
+        cluster.down()

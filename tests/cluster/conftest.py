@@ -15,11 +15,13 @@ from tests.support.waiting import wait_for
 @pytest.fixture(scope="session")
 def api_cluster() -> Iterator[Cluster]:
     cluster = Cluster("api")
-    cluster.up(api_only=True)
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    yield cluster
-    cluster.down()
+    try:
+        cluster.up(api_only=True)
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        yield cluster
+    finally:
+        cluster.down()
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,12 @@ def images() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def cluster(images: dict[str, str]) -> Iterator[Cluster]:
     cluster = Cluster("e2e")
-    cluster.up()
-    helm_install(cluster, images)
-    yield cluster
-    cluster.down()
+    try:
+        cluster.up()
+        helm_install(cluster, images)
+        yield cluster
+    finally:
+        cluster.down()
 
 
 @pytest.fixture(scope="session")

@@ -39,11 +39,13 @@ def images() -> dict[str, str]:
 @pytest.fixture(scope="package")
 def cluster(images: dict[str, str]) -> Iterator[Cluster]:
     cluster = Cluster("serving")
-    cluster.up(nodes=2)
     installed = {name: image for name, image in images.items() if name != "test-engine"}
-    helm_install(cluster, installed, "--set", "gateway.replicas=2")
-    yield cluster
-    cluster.down()
+    try:
+        cluster.up(nodes=2)
+        helm_install(cluster, installed, "--set", "gateway.replicas=2")
+        yield cluster
+    finally:
+        cluster.down()
 
 
 @pytest.fixture(scope="package")
