@@ -1,23 +1,22 @@
 """A small synchronous client for tests: real requests to a real API server."""
 
-import base64
 import json
-import ssl
-import tempfile
-import time
-import weakref
-from http.client import HTTPException, HTTPSConnection
+from email.message import Message
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies
 
-import yaml
+import urllib3
+from kubernetes.client import Configuration
+from kubernetes.client.rest import RESTClientObject
+from kubernetes.config import load_kube_config
 
 from llmcloud.api.names import API_VERSION, Kind
 
 Object = dict[str, Any]
-IDLE_SECONDS = 30.0
+REQUEST_SECONDS = 30.0
 
 PATHS = {
     "Namespace": "/api/v1/namespaces",
@@ -44,27 +43,18 @@ PATHS = {
 }
 
 
-def _close(idle: list[tuple[float, HTTPSConnection]]) -> None:
-    for _, connection in idle:
-        connection.close()
-
-
 class Kube:
-    """The administrator's view of one cluster; its connections are used again."""
+    """What the current context of a kubeconfig may do; its connections are used again.
+
+    Certificates, tokens and credential plugins are the official client's work.
+    """
 
     def __init__(self, kubeconfig: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self.server: str = cluster["server"]
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        self._context = ssl.create_default_context(cadata=authority)
-        with tempfile.NamedTemporaryFile() as pair:
-            pair.write(base64.b64decode(user["client-certificate-data"]))
-            pair.write(base64.b64decode(user["client-key-data"]))
-            pair.flush()
-            self._context.load_cert_chain(pair.name)
-        self._idle: list[tuple[float, HTTPSConnection]] = []
-        weakref.finalize(self, _close, self._idle)
+        self._settings = Configuration()
+        load_kube_config(str(kubeconfig), client_configuration=self._settings)
+        self.server: str = self._settings.host
+        self._settings.proxy = getproxies().get(urlsplit(self.server).scheme)
+        self._http: urllib3.PoolManager = RESTClientObject(self._settings).pool_manager
 
     def call(
         self,
@@ -74,33 +64,22 @@ class Kube:
         content_type: str = "application/json",
         **query: str,
     ) -> Object:
-        """One request. Raises HTTPError; its `reason` is the API server's message."""
-        target = path + (f"?{urlencode(query)}" if query else "")
+        """One request. Raises URLError; an HTTPError's `reason` is the API server's message."""
+        url = self.server + path + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
-        connection = self._take()
+        headers = {"Content-Type": content_type}
+        for login in self._settings.auth_settings().values():
+            headers[login["key"]] = login["value"]
         try:
-            connection.request(method, target, data, {"Content-Type": content_type})
-            response = connection.getresponse()
-            result: Object = json.loads(response.read() or b"{}")
-        except (OSError, HTTPException):
-            connection.close()  # it may hold half an answer
-            raise
-        self._idle.append((time.monotonic(), connection))
+            response = self._http.request(
+                method, url, body=data, headers=headers, retries=False, timeout=REQUEST_SECONDS
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise URLError(str(error)) from error
+        result: Object = json.loads(response.data or b"{}")
         if response.status >= 400:
-            message = result.get("message", "")
-            raise HTTPError(self.server + target, response.status, message, response.headers, None)
+            raise HTTPError(url, response.status, result.get("message", ""), Message(), None)
         return result
-
-    def _take(self) -> HTTPSConnection:
-        """An idle connection that the server cannot have closed yet, or a new one."""
-        while self._idle:
-            since, connection = self._idle.pop()
-            if time.monotonic() - since < IDLE_SECONDS:
-                return connection
-            connection.close()
-        server = urlsplit(self.server)
-        assert server.hostname is not None
-        return HTTPSConnection(server.hostname, server.port, timeout=30, context=self._context)
 
     def _path(self, kind: str, namespace: str, name: str = "") -> str:
         return PATHS[kind].format(ns=namespace) + (f"/{name}" if name else "")
