@@ -33,7 +33,7 @@ generate: setup ## Write crds/, the chart's copies, docs/api.md, requirements/*.
 	@.venv/bin/llmcloud docs --directory docs
 
 verify: check generate ## check + generated files are committed
-	@git diff --exit-code -- crds docs/api.md charts requirements
+	@! git status --porcelain -- crds docs/api.md charts requirements | grep .
 
 cluster: ## A local Kubernetes (NODES=1|2); with KUBECONFIG=file, the one that is there
 	@$(if $(KUBECONFIG),echo using the cluster of $(KUBECONFIG),$(LOCAL) up --nodes $(or $(NODES),1))
