@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 LOCAL := python3 -m tests.localcluster
+GIVEN := python3 -m tests.support.given
 PORT ?= 8080
 export PORT
 
@@ -35,17 +36,17 @@ generate: setup ## Write crds/, the chart's copies, docs/api.md, requirements/*.
 verify: check generate ## check + generated files are committed
 	@! git status --porcelain -- crds docs/api.md charts requirements | grep .
 
-cluster: ## A local Kubernetes (NODES=1|2); with KUBECONFIG=file, the one that is there
-	@$(if $(KUBECONFIG),echo using the cluster of $(KUBECONFIG),$(LOCAL) up --nodes $(or $(NODES),1))
+cluster: ## A local Kubernetes (NODES=1|2); with KUBECONFIG and REGISTRY, the one that is there
+	@$(GIVEN) up $(if $(NODES),--nodes $(NODES))
 
-cluster-down: ## Stop what `make cluster` started; caches stay
-	@$(LOCAL) down
+cluster-down: ## Stop what `make cluster` and `make demo` started, never a cluster of yours; caches stay
+	@$(GIVEN) down
 
-cluster-status: ## Components of the local cluster
-	@$(LOCAL) status
+cluster-status: ## Components of the local cluster; with KUBECONFIG, nodes and our pods of that one
+	@$(GIVEN) status
 
-kubeconfig: ## Path of the local cluster's kubeconfig
-	@$(LOCAL) kubeconfig
+kubeconfig: ## Path of the local cluster's kubeconfig; with KUBECONFIG, that one
+	@$(GIVEN) kubeconfig
 
 images: setup ## Build and push the images (REGISTRY=host:port for your own)
 	@$(LOCAL) images

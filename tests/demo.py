@@ -12,10 +12,9 @@ from contextlib import contextmanager
 
 from openai import OpenAI
 
+from tests.support.given import NAMESPACE, ensure_cluster
 from tests.support.install import (
-    NAMESPACE,
     apply_quickstart,
-    ensure_cluster,
     ensure_images,
     expose_gateway,
     helm_install,

@@ -1,7 +1,6 @@
 """python3 -m tests.localcluster build | images | up | down | status | kubeconfig."""
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -9,7 +8,7 @@ from tests.localcluster.cluster import Cluster
 from tests.localcluster.image_build import ALL, build_images
 from tests.localcluster.node import PROGRAMS
 from tests.localcluster.packages import ensure_programs
-from tests.localcluster.paths import LocalClusterError
+from tests.localcluster.paths import exit_status
 from tests.localcluster.tools import TOOLS, ensure_tool
 
 
@@ -25,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     images.add_argument("images", nargs="*", metavar="IMAGE")
     up = commands.add_parser("up", help="start the cluster and wait until it is ready")
     shape = up.add_mutually_exclusive_group()
-    shape.add_argument("--nodes", type=int, choices=(1, 2), default=1)
+    shape.add_argument("--nodes", type=int, choices=(1, 2), help="those it has, else 1")
     shape.add_argument("--api-only", action="store_true", help="no nodes; needs no root")
     down = commands.add_parser("down", help="stop the cluster and remove all it left")
     down.add_argument("--keep-data", action="store_true", help="keep etcd's data and the images")
@@ -77,15 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; a sentence on standard error and 1 if it cannot be done."""
-    try:
-        return run(parser().parse_args(words))
-    except LocalClusterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        explanation = (error.stderr or "").strip()
-        print(f"{' '.join(map(str, error.cmd))} failed: {explanation}", file=sys.stderr)
-        return 1
+    arguments = parser().parse_args(words)
+    return exit_status(lambda: run(arguments))
 
 
 if __name__ == "__main__":

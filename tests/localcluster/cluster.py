@@ -68,17 +68,19 @@ class Cluster:
         """
         return kubectl(self.folder, *words, text=text)
 
-    def up(self, nodes: int = 1, api_only: bool = False) -> None:
+    def up(self, nodes: int | None = None, api_only: bool = False) -> None:
         """Start the cluster and wait until it is ready; after a crash, clear up first.
 
-        Returns at once if it is up. Raises LocalClusterError when the machine cannot run it, a
-        program dies, or the cluster is up with another number of nodes.
+        Without `nodes` it has as many as before, and one if it is new. Returns at once if it is
+        up. Raises LocalClusterError when the machine cannot run it, a program dies, or the cluster
+        is up with another number of nodes.
         """
-        wanted = 0 if api_only else nodes
         require_machine(root=not api_only)
         started = time.monotonic()
         with locked(self.lock):
             recorded = recorded_layout(self.name)
+            before = recorded.nodes if recorded is not None else 0
+            wanted = 0 if api_only else nodes or before or 1
             if recorded is not None and self.alive(recorded):
                 require_same_shape(recorded, wanted)
                 self.wait_until_ready()

@@ -133,10 +133,10 @@ class Layout:
 
 def check_name(name: str) -> None:
     """Raise LocalClusterError unless `name` can be part of every name derived from it."""
-    if not NAME.fullmatch(name) or name in ("locks", "registry"):
+    if not NAME.fullmatch(name) or name in ("locks", "registry", "user"):
         raise LocalClusterError(
             f"{name!r} cannot name a cluster: use up to 30 of a-z, 0-9 and -, starting with a "
-            "letter, and neither locks nor registry"
+            "letter, and none of locks, registry, user"
         )
 
 

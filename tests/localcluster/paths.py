@@ -5,9 +5,10 @@ The cache outlives clusters; the state of a cluster is gone after `down`.
 
 import fcntl
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,18 @@ class LocalClusterError(Exception):
 def say(line: str) -> None:
     """Tell the user about progress; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
+
+
+def exit_status(action: Callable[[], int]) -> int:
+    """What `action` returns; a sentence on standard error and 1 if it cannot be done."""
+    try:
+        return action()
+    except LocalClusterError as error:
+        say(str(error))
+    except subprocess.CalledProcessError as error:
+        explanation = (error.stderr or "").strip()
+        say(f"{' '.join(map(str, error.cmd))} failed: {explanation}")
+    return 1
 
 
 def cache_folder() -> Path:

@@ -5,11 +5,9 @@ names is used; with REGISTRY set, images go there.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,46 +17,16 @@ import yaml
 
 from tests.localcluster.cluster import Cluster
 from tests.localcluster.image_build import build_images
-from tests.localcluster.paths import state_folder
+from tests.localcluster.paths import exit_status
 from tests.localcluster.processes import ProcessFolder
 from tests.localcluster.tools import ensure_tool
+from tests.support.given import NAMESPACE as NAMESPACE
+from tests.support.given import AnyCluster, ensure_cluster
 from tests.support.kube import Kube
 
 ROOT = Path(__file__).parent.parent.parent
-NAMESPACE = "llmcloud-system"
 STORAGE_CLASS = "node-folder"
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"
-
-
-@dataclass(frozen=True)
-class UserCluster:
-    """A cluster that was there before, as KUBECONFIG names it."""
-
-    kubeconfig: Path
-
-    @property
-    def folder(self) -> Path:
-        """Where values and logs of this installation go."""
-        folder = state_folder() / "user"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def kubectl(self, *words: str) -> str:
-        """The output of kubectl."""
-        command = [str(ensure_tool("kubectl")), "--kubeconfig", str(self.kubeconfig), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-AnyCluster = Cluster | UserCluster
-
-
-def ensure_cluster(name: str = "llmcloud") -> AnyCluster:
-    """The cluster that KUBECONFIG names; without it the local cluster `name`, up."""
-    if os.environ.get("KUBECONFIG"):
-        return UserCluster(Path(os.environ["KUBECONFIG"]).absolute())
-    cluster = Cluster(name)
-    cluster.up()
-    return cluster
 
 
 def ensure_images() -> dict[str, str]:
@@ -197,12 +165,13 @@ def operator_kubeconfig(cluster: AnyCluster, folder: Path) -> Path:
     return path
 
 
-def main() -> None:
+def main() -> int:
     """`make install`."""
     started = time.monotonic()
     helm_install(ensure_cluster(), ensure_images())
     print(f"llmcloud is installed in {NAMESPACE} after {time.monotonic() - started:.0f} s")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))
