@@ -105,13 +105,19 @@ def answers(port: int) -> bool:
 def free_port(preferred: int) -> int:
     """The first loopback port from `preferred` on that nobody listens on."""
     for port in range(preferred, preferred + PORTS_TRIED):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+        if is_free(port):
+            return port
     raise LocalClusterError(
         f"no port is free from {preferred} to {preferred + PORTS_TRIED - 1} on 127.0.0.1"
     )
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the loopback `port`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -17,8 +17,9 @@ import yaml
 
 from tests.localcluster.cluster import Cluster
 from tests.localcluster.image_build import build_images
-from tests.localcluster.paths import exit_status
+from tests.localcluster.paths import LocalClusterError, exit_status
 from tests.localcluster.processes import ProcessFolder
+from tests.localcluster.registry import is_free
 from tests.localcluster.tools import ensure_tool
 from tests.support.given import NAMESPACE as NAMESPACE
 from tests.support.given import AnyCluster, ensure_cluster
@@ -118,15 +119,34 @@ def apply_quickstart(cluster: AnyCluster, kube: Kube) -> None:
 
 
 def expose_gateway(cluster: AnyCluster, port: int) -> str:
-    """Forward a loopback port to the gateway until the cluster goes down; its URL."""
+    """Forward a loopback port to the gateway until the cluster goes down; its URL.
+
+    Raises LocalClusterError if another program has the port.
+    """
     processes = ProcessFolder(cluster.folder)
     name = f"gateway-{port}"
     url = f"http://127.0.0.1:{port}"
-    if not _answers(url):
+    if not is_forwarded(cluster, port):
+        require_port(cluster, port)
         script = [sys.executable, "-m", "tests.support.forward", str(cluster.kubeconfig), str(port)]
         processes.start(name, script)
-        processes.wait_until(name, lambda: _answers(url), 60)
+    processes.wait_until(name, lambda: _answers(url), 60)
     return url
+
+
+def is_forwarded(cluster: AnyCluster, port: int) -> bool:
+    """Whether a process of ours forwards the port to the gateway of this very cluster."""
+    process = ProcessFolder(cluster.folder).find(f"gateway-{port}")
+    return process is not None and process.alive
+
+
+def require_port(cluster: AnyCluster, port: int) -> None:
+    """Raise LocalClusterError unless the port is free, or forwarded to this cluster already."""
+    if not is_forwarded(cluster, port) and not is_free(port):
+        raise LocalClusterError(
+            f"port {port} of 127.0.0.1 belongs to another program, perhaps to the gateway of "
+            "another cluster: stop it, or name a free port with PORT="
+        )
 
 
 def _answers(url: str) -> bool:
