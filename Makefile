@@ -48,7 +48,7 @@ cluster-status: ## Components of the local cluster; with KUBECONFIG, nodes and o
 kubeconfig: ## Path of the local cluster's kubeconfig; with KUBECONFIG, that one
 	@$(GIVEN) kubeconfig
 
-images: setup ## Build and push the images (REGISTRY=host:port for your own)
+images: setup ## Build and push the images (REGISTRY=host:port for your own); prints the chart's values
 	@$(LOCAL) images
 
 install: setup cluster images ## helm install into the cluster

@@ -1,11 +1,12 @@
 """python3 -m tests.localcluster build | images | up | down | status | kubeconfig."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
 from tests.localcluster.cluster import Cluster
-from tests.localcluster.image_build import ALL, build_images
+from tests.localcluster.image_build import ALL, build_images, chart_values
 from tests.localcluster.node import PROGRAMS
 from tests.localcluster.packages import ensure_programs
 from tests.localcluster.paths import exit_status
@@ -20,7 +21,9 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="install packages and build tools (all, or TOOL)")
     build.add_argument("tools", nargs="*", metavar="TOOL")
-    images = commands.add_parser("images", help="build and push the images (all, or IMAGE)")
+    images = commands.add_parser(
+        "images", help="build and push the images (all, or IMAGE); the chart's values"
+    )
     images.add_argument("images", nargs="*", metavar="IMAGE")
     up = commands.add_parser("up", help="start the cluster and wait until it is ready")
     shape = up.add_mutually_exclusive_group()
@@ -58,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(ensure_tool(tool))
         return 0
     if arguments.command == "images":
-        for name, reference in build_images(arguments.images or ALL).items():
-            print(name, reference)
+        print(json.dumps(chart_values(build_images(arguments.images or ALL)), indent=2))
         return 0
     cluster = Cluster(arguments.name)
     if arguments.command == "up":

@@ -11,7 +11,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -154,6 +154,15 @@ def build_images(names: Sequence[str] = ALL) -> dict[str, str]:
         references = list(pool.map(lambda name: ensure_image(name, registry), ordered))
     remove_older(references)
     return dict(zip(ordered, references, strict=True))
+
+
+def chart_values(images: Mapping[str, str]) -> dict[str, object]:
+    """The chart's values for references `host:port/path:tag`, by name; other images stay theirs."""
+    values = {}
+    for name, reference in images.items():
+        repository, _, tag = reference.rpartition(":")
+        values[name] = {"repository": repository, "tag": tag}
+    return {"images": values}
 
 
 def remove_older(references: Sequence[str]) -> None:

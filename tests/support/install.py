@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import yaml
 
 from tests.localcluster.cluster import Cluster
-from tests.localcluster.image_build import build_images
+from tests.localcluster.image_build import build_images, chart_values
 from tests.localcluster.paths import LocalClusterError, exit_status
 from tests.localcluster.processes import ProcessFolder
 from tests.localcluster.registry import is_free
@@ -45,25 +45,15 @@ def helm(cluster: AnyCluster, *words: str) -> str:
     return done.stdout
 
 
-def image_values(images: dict[str, str]) -> dict[str, Any]:
-    """Chart values for image references `host:port/repository:tag` of one registry."""
-    values: dict[str, Any] = {}
-    for name, reference in images.items():
-        path, tag = reference.rsplit(":", 1)
-        values["registry"], repository = path.split("/", 1)
-        values[name] = {"repository": repository, "tag": tag}
-    return {"images": values}
-
-
 def helm_install(cluster: AnyCluster, images: dict[str, str], *options: str) -> None:
     """Install or upgrade the release `llmcloud` with the embedded store and its samples."""
     store: dict[str, Any] = {"enabled": True, "samples": True}
     if isinstance(cluster, Cluster):
         _volume_on_the_node(cluster)
         store |= {"persistent": True, "size": "5Gi", "storageClassName": STORAGE_CLASS}
-    values = {**image_values(images), "embeddedStore": store}
-    file = cluster.folder / "values.yaml"
-    file.write_text(yaml.safe_dump(values))
+    values = {**chart_values(images), "embeddedStore": store}
+    file = cluster.folder / "values.json"
+    file.write_text(json.dumps(values))
     cluster.kubectl("apply", "-f", str(_namespace_file(cluster)))
     helm(
         cluster, "upgrade", "--install", "llmcloud", "charts/llmcloud", "--namespace", NAMESPACE,
