@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.localcluster.cluster import stop_unused_registry
-from tests.localcluster.paths import cache_folder
+from tests.localcluster.paths import cache_folder, locked
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -54,8 +54,9 @@ def main(arguments: list[str]) -> int:
     """The exit status of pytest."""
     builder = build_in_background()
     try:
-        for name, command in CHECKS:
-            check(name, command)
+        with locked(cache_folder() / "checks.lock"):  # one writer of the type checker's cache
+            for name, command in CHECKS:
+                check(name, command)
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *LANES, "--durations=25", "tests", *arguments],
             cwd=ROOT,
