@@ -71,6 +71,7 @@ async def run(settings: Settings) -> None:
             hints.wrote,
             hints.applied,
             trainings,
+            queue.wake,
         )
         sampler = Sampler(
             client,

@@ -125,6 +125,10 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("deployment", "servedModelName", "No Spaces", "spec.servedModelName"),
     ("deployment", "hold.deadlineSeconds", 0, "deadlineSeconds"),
     ("deployment", "prompts", [{"name": "s", "user": "Say: "}], "add {input}"),
+    (
+        "deployment", "prompts", [{"name": n, "system": "x" * 16380} for n in ("a", "b", "c")],
+        "prompts have more than 32768 characters in all",
+    ),
     ("deployment", "model", None, "set exactly one of model, external"),
     ("deployment", "external", EXTERNAL, "set exactly one of model, external"),
     ("deployment", "fallback", {"external": {**EXTERNAL, "url": "http://a"}}, "external.url"),

@@ -176,7 +176,7 @@ class LLMDeploymentSpec(ApiModel):
     )
     prompts: list[Prompt] = Field(
         default=[],
-        description="Prompts served as models of their own.",
+        description="Prompts served as models of their own: 32768 characters in all.",
         max_length=32,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
@@ -197,6 +197,11 @@ class LLMDeploymentSpec(ApiModel):
                 "size(self.adapters) == 0 || (has(self.model) && self.engine.name != 'custom')",
                 "adapters are for models that vllm or transformers serve: remove them, or choose "
                 "another engine",
+            ),
+            (
+                "self.prompts.map(p, size(p.system) + size(p.user)).sum() <= 32768",
+                "prompts have more than 32768 characters in all, and gateways keep those of "
+                "everybody: shorten them, or send them with the requests",
             ),
             (
                 "self.nodes.max == 1 || (has(self.resources.accelerator) "

@@ -135,6 +135,7 @@ class Reason(StrEnum):
 
     # Deployments
     ROUTE_CONFLICT = "RouteConflict"
+    ROUTE_TOO_LARGE = "RouteTooLarge"
     REPLICAS_NOT_READY = "ReplicasNotReady"
     CANARY = "Canary"
     CANARY_STARTED = "CanaryStarted"

@@ -47,7 +47,7 @@ from llmcloud.plan.manifests.engine import WORKER
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.rollout import counting_window
-from llmcloud.plan.routes import RoutesWorld, holders
+from llmcloud.plan.routes import RoutesWorld, holders, unrouted, valid
 from llmcloud.plan.served_model import newest_passing, pinned_model, trained_model
 from llmcloud.plan.training import is_final
 from llmcloud.plan.versions import versions_in_use
@@ -222,7 +222,8 @@ class Observer:
         spec = parse(LLMDeploymentSpec, owner.spec)
         if isinstance(spec, str):
             return DeploymentWorld(owner, None, None, (), (), now), {}
-        holder = holders(await self.deployments()).get(served_name(owner, spec))
+        others = valid(await self.deployments())
+        holder = holders(others).get(served_name(owner, spec))
         taken = holder is not None and holder.uid != owner.uid and not owner.deleting
         rival = [(holder.kind, holder.namespace, holder.name)] if holder and taken else []
         adapters, named = await adapter_views(owner, spec, self._served_job, self._referred)
@@ -247,7 +248,7 @@ class Observer:
         }
         pods = await read_pods(self._client, owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
         engines = tuple(pod for pod in pods if pod.component == ENGINE)
-        others = tuple(pod for pod in pods if pod.component == EGRESS)
+        egress_pods = tuple(pod for pod in pods if pod.component == EGRESS)
         counted = self._book.groups(time.monotonic(), at, counting_window(owner.status))
         return DeploymentWorld(
             owner,
@@ -259,14 +260,15 @@ class Observer:
             await self._scaling(owner, engines),
             f"{holder.namespace}/{holder.name}" if taken and holder else "",
             engine_view(egress) if egress else None,
-            others,
-            self._egress.watch(owner, spec, others),
+            egress_pods,
+            self._egress.watch(owner, spec, egress_pods),
             await self._placed_nodes(spec),
             adapters,
             await self._reports.adapters(engines) if adapters else {},
             tuple(engine_view(raw) for raw in following),
             tuple(pod for pod in pods if pod.component == WORKER),
             None if counted is None else Evidence(counted),
+            unrouted(others).get(owner.uid, ""),
         ), intents
 
     async def _child(

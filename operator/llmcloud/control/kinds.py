@@ -20,7 +20,7 @@ from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld
 from llmcloud.plan.model import Owner, Plan, PodDefaults
 from llmcloud.plan.objectstore import plan_object_store
-from llmcloud.plan.routes import plan_routes
+from llmcloud.plan.routes import RoutesWorld, plan_routes, unrouted, valid
 from llmcloud.plan.training import is_final, plan_training
 
 ROUTES: Final = "Routes"
@@ -42,8 +42,10 @@ class Reconciler:
     wrote: Callable[[Key, str], None]
     applied: Callable[[Key, str], None]
     trainings: TrainingMetrics
+    wake: Callable[[Key], None]
 
     def __post_init__(self) -> None:
+        self._unrouted: frozenset[Key] = frozenset()
         self._table: dict[Kind, tuple[ObserveKind, PlanKind]] = {
             Kind.OBJECT_STORE: (self.observer.store_world, plan_object_store),
             Kind.DATASET: (self.observer.dataset_world, plan_dataset),
@@ -79,6 +81,7 @@ class Reconciler:
 
     async def _reconcile_routes(self) -> float | None:
         world, _ = await self.observer.routes_world()
+        self._wake_unrouted(world)
         plan = plan_routes(world)
         (manifest,) = plan.applies
         existing = await self.client.get(manifest_path(manifest)) or {}
@@ -87,6 +90,15 @@ class Reconciler:
         intents = {("ConfigMap", name): annotations.get(ANNOTATION_INTENT, "")}
         await apply_children(self.client, plan, intents)
         return plan.requeue_seconds
+
+    def _wake_unrouted(self, world: RoutesWorld) -> None:
+        """Have those say so that lost their room in the table, or got one: by others' changes."""
+        without = unrouted(valid(world.deployments))
+        owners = (owner for owner in world.deployments if owner.uid in without)
+        now = frozenset(Key(Kind.DEPLOYMENT, owner.namespace, owner.name) for owner in owners)
+        for key in now ^ self._unrouted:
+            self.wake(key)
+        self._unrouted = now
 
     async def excuse(self, key: Key, reason: str, message: str) -> None:
         """Say in the status why the object could not be reconciled."""

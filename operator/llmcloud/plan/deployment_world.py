@@ -63,6 +63,8 @@ class DeploymentWorld:
     """Their pods."""
     evidence: Evidence | None = None
     """What gateways counted since the canary's step began; None while they do not answer."""
+    unrouted: str = ""
+    """Why gateways do not know it; empty if they do."""
 
 
 def engine_view(raw: Manifest) -> EngineView:

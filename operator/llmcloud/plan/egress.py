@@ -14,6 +14,7 @@ from llmcloud.plan.egress_budget import budget_of, leases_of, tell_pods
 from llmcloud.plan.failures import obstacle, serving_failure
 from llmcloud.plan.manifests.egress import egress_deployment, egress_selector, serving_policy
 from llmcloud.plan.model import Manifest, ObjectRef, Plan, PodDefaults
+from llmcloud.plan.serving import route_problem
 
 
 def plan_external(
@@ -66,14 +67,9 @@ def _judge(
     world: DeploymentWorld, spec: LLMDeploymentSpec, external: External, url: str
 ) -> Judgement:
     name = served_name(world.owner, spec)
-    if world.name_taken_by:
-        return Judgement(
-            False,
-            Reason.ROUTE_CONFLICT,
-            f"The older LLMDeployment {world.name_taken_by} serves {name} on /v1. This one "
-            f"answers on {url}; choose another servedModelName",
-            stalled=True,
-        )
+    misrouted = route_problem(world, name)
+    if misrouted is not None:
+        return misrouted
     ready = world.egress.ready if world.egress else 0
     updated = world.egress.updated if world.egress else 0
     if min(ready, updated) > 0:

@@ -4,7 +4,7 @@ On /v1 a served name belongs to the oldest LLMDeployment that asks for it, over 
 /ns/NAMESPACE/v1 serves every one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmcloud.api.base import canonical_json
@@ -23,6 +23,13 @@ from llmcloud.plan.deployment_world import served_name
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, parse
 from llmcloud.plan.rollout import counting_window, part
+from llmcloud.plan.route_room import (
+    SPARE_ENDPOINTS,
+    Claim,
+    claimed_bytes,
+    left_out,
+    most_endpoints,
+)
 
 EGRESS_IN_FLIGHT = 1024
 """Per egress pod; what the provider bears is its own to say."""
@@ -61,56 +68,89 @@ def plan_routes(world: RoutesWorld) -> Plan:
     return Plan(applies=(manifest,))
 
 
-def holders(deployments: Iterable[Owner]) -> dict[str, Owner]:
+Served = tuple[Owner, LLMDeploymentSpec]
+
+
+def valid(deployments: Iterable[Owner]) -> list[Served]:
+    """Those that may have a route, with their specifications."""
+    parsed = ((owner, parse(LLMDeploymentSpec, owner.spec)) for owner in deployments)
+    return [(o, s) for o, s in parsed if isinstance(s, LLMDeploymentSpec) and not o.deleting]
+
+
+def holders(deployments: Iterable[Served]) -> dict[str, Owner]:
     """The LLMDeployment that has each served name on /v1: the oldest, then by name."""
-    ordered = sorted(_valid(deployments), key=lambda p: (p[0].created, p[0].namespace, p[0].name))
+    ordered = sorted(deployments, key=lambda p: (p[0].created, p[0].namespace, p[0].name))
     found: dict[str, Owner] = {}
     for owner, spec in ordered:
         found.setdefault(served_name(owner, spec), owner)
     return found
 
 
-def _valid(deployments: Iterable[Owner]) -> list[tuple[Owner, LLMDeploymentSpec]]:
-    parsed = ((owner, parse(LLMDeploymentSpec, owner.spec)) for owner in deployments)
-    return [(o, s) for o, s in parsed if isinstance(s, LLMDeploymentSpec) and not o.deleting]
+def unrouted(deployments: Iterable[Served]) -> dict[str, str]:
+    """The LLMDeployments, by uid, that the table has no room for, and why."""
+    routed = [one for one in deployments if _has_route(*one)]
+    return left_out(Claim(owner, _claimed(owner, spec)) for owner, spec in routed)
+
+
+def _claimed(owner: Owner, spec: LLMDeploymentSpec) -> int:
+    names = [adapter.name for adapter in spec.adapters]
+    return claimed_bytes(spec, len(canonical_json(_bare(owner, spec, False, names).wire())))
+
+
+def _has_route(owner: Owner, spec: LLMDeploymentSpec) -> bool:
+    return spec.external is not None or bool(owner.status.get("model"))
 
 
 def route_list(world: RoutesWorld) -> list[Route]:
-    """Routes in the order of namespace and name; a deployment without a model has none."""
+    """Routes in the order of namespace and name; a deployment without a model, or without room in
+    the table, has none."""
     routes = []
-    holding = holders(world.deployments)
-    for owner, spec in _valid(world.deployments):
-        if spec.external is None and not owner.status.get("model"):
+    deployments = valid(world.deployments)
+    holding, without = holders(deployments), unrouted(deployments)
+    for owner, spec in deployments:
+        if not _has_route(owner, spec) or owner.uid in without:
             continue
-        name = served_name(owner, spec)
+        shared = holding[served_name(owner, spec)].uid == owner.uid
+        bare = _bare(owner, spec, shared, _loaded(owner, spec))
         pods = [p for p in world.pods.get((owner.namespace, owner.uid), ()) if _answers(p)]
-        egress = sorted(endpoint(pod) for pod in pods if pod.component == EGRESS)
-        engines = [pod for pod in pods if pod.component != EGRESS]
-        groups = _groups(owner, engines)
-        routes.append(
-            Route(
-                namespace=owner.namespace,
-                name=owner.name,
-                model=name,
-                labels=owner.raw["metadata"].get("labels") or {},
-                shared=holding[name].uid == owner.uid,
-                anonymous=spec.access.anonymous,
-                endpoints=egress if spec.external else _serving(owner, engines),
-                groups=[] if spec.external else groups,
-                window=counting_window(owner.status),
-                in_flight_per_replica=EGRESS_IN_FLIGHT
-                if spec.external
-                else spec.scaling.target.in_flight,
-                hold_max_requests=spec.hold.max_requests,
-                hold_deadline_seconds=spec.hold.deadline_seconds,
-                adapters=_loaded(owner, spec),
-                prompts=spec.prompts,
-                fallback_endpoints=egress if spec.fallback else [],
-                fallback_when=spec.fallback.when if spec.fallback else [],
-                created=int(from_timestamp(owner.created).timestamp()),
-            )
-        )
+        routes.append(bare.model_copy(update=_places(owner, spec, pods)))
     return sorted(routes, key=lambda route: (route.namespace, route.name))
+
+
+def _bare(owner: Owner, spec: LLMDeploymentSpec, shared: bool, adapters: list[str]) -> Route:
+    """The route without its pods."""
+    return Route(
+        namespace=owner.namespace,
+        name=owner.name,
+        model=served_name(owner, spec),
+        labels=owner.raw["metadata"].get("labels") or {},
+        shared=shared,
+        anonymous=spec.access.anonymous,
+        endpoints=[],
+        in_flight_per_replica=EGRESS_IN_FLIGHT if spec.external else spec.scaling.target.in_flight,
+        hold_max_requests=spec.hold.max_requests,
+        hold_deadline_seconds=spec.hold.deadline_seconds,
+        adapters=adapters,
+        prompts=spec.prompts,
+        fallback_when=spec.fallback.when if spec.fallback else [],
+        created=int(from_timestamp(owner.created).timestamp()),
+    )
+
+
+def _places(owner: Owner, spec: LLMDeploymentSpec, pods: Sequence[PodView]) -> dict[str, object]:
+    """The members of a route that tell of its pods, within what it claims."""
+    egress = sorted(endpoint(pod) for pod in pods if pod.component == EGRESS)[:SPARE_ENDPOINTS]
+    if spec.external is not None:
+        return {"endpoints": egress}
+    engines = [pod for pod in pods if pod.component != EGRESS]
+    endpoints = _serving(owner, engines)[: most_endpoints(spec)]
+    places: dict[str, object] = {"endpoints": endpoints}
+    if spec.rollout is not None:
+        tried = [pod for pod in engines if endpoint(pod) in endpoints]
+        places |= {"groups": _groups(owner, tried), "window": counting_window(owner.status)}
+    if spec.fallback is not None:
+        places["fallback_endpoints"] = egress
+    return places
 
 
 def _loaded(owner: Owner, spec: LLMDeploymentSpec) -> list[str]:

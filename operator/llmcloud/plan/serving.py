@@ -18,14 +18,9 @@ def judge(
     members: Manifest,
 ) -> Judgement:
     """The Ready condition, for a served `name`; `asked`: replicas by revision."""
-    if world.name_taken_by:
-        return Judgement(
-            False,
-            Reason.ROUTE_CONFLICT,
-            f"The older LLMDeployment {world.name_taken_by} serves {name} on /v1. This one "
-            f"answers on /ns/{world.owner.namespace}/v1; choose another servedModelName",
-            stalled=True,
-        )
+    misrouted = route_problem(world, name)
+    if misrouted is not None:
+        return misrouted
     replicas: int = members["desiredReplicas"]
     if replicas == 0:
         return Judgement(
@@ -48,6 +43,21 @@ def judge(
         Reason.REPLICAS_NOT_READY,
         message,
         reconciling=stable == 0 or not replaced,
+    )
+
+
+def route_problem(world: DeploymentWorld, name: str) -> Judgement | None:
+    """What is said of one that has no route, or not the served `name` on /v1."""
+    if world.unrouted:
+        return Judgement(False, Reason.ROUTE_TOO_LARGE, world.unrouted, stalled=True)
+    if not world.name_taken_by:
+        return None
+    return Judgement(
+        False,
+        Reason.ROUTE_CONFLICT,
+        f"The older LLMDeployment {world.name_taken_by} serves {name} on /v1. This one "
+        f"answers on /ns/{world.owner.namespace}/v1; choose another servedModelName",
+        stalled=True,
     )
 
 

@@ -9,7 +9,7 @@ from llmcloud.api.contract import ENGINE_PORT, ROUTES_CONFIG_MAP, ROUTES_KEY, Ro
 from llmcloud.api.names import Kind
 from llmcloud.plan.children import PodView, pod_view
 from llmcloud.plan.model import Owner
-from llmcloud.plan.routes import RoutesWorld, holders, plan_routes, route_list
+from llmcloud.plan.routes import RoutesWorld, holders, plan_routes, route_list, valid
 from tests.support.worlds import MODEL_DIGEST, make_owner
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
@@ -55,7 +55,7 @@ def world(*deployments: Owner, **pods: tuple[PodView, ...]) -> RoutesWorld:
     ],
 )  # fmt: skip
 def test_who_has_a_name(rivals: list[Owner], holder: str | None) -> None:
-    found = holders(rivals).get("wiki")
+    found = holders(valid(rivals)).get("wiki")
     assert (found.name if found else None) == holder
 
 
