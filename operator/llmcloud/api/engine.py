@@ -32,7 +32,8 @@ class Engine(ApiModel):
     )
     args: list[Argument] = Field(
         default=[],
-        description="vllm: added to its command line, after ours. custom: the container's "
+        description="vllm: added to its command line, after ours; media come as data: URLs, "
+        "unless --allowed-media-domains names hosts to fetch from. custom: the container's "
         "arguments; $(MODEL_PATH) and $(MODEL_NAME) stand for the model's folder and what "
         "clients ask for.",
         max_length=64,

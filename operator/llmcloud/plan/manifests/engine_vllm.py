@@ -28,7 +28,10 @@ ENVIRONMENT: Final = (
     ("TORCHINDUCTOR_CACHE_DIR", f"{SCRATCH_PATH}/torchinductor"),
     ("HF_HUB_OFFLINE", "1"),
     ("VLLM_NO_USAGE_STATS", "1"),
+    ("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0"),  # a host that is allowed must not lead to others
 )
+NO_HOST: Final = "none.invalid"
+"""Reserved by RFC 6761: nobody has it. An empty list of hosts would allow all of them."""
 LORA_ENVIRONMENT: Final = (("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1"),)
 LORA_OPTIONS: Final[Mapping[str, str]] = {
     "--max-loras": "4",  # in one batch
@@ -101,12 +104,15 @@ def following() -> Manifest:
 
 
 def _arguments(spec: LLMDeploymentSpec, served_name: str) -> tuple[str, ...]:
-    """Weights of any other format than safetensors may hold code."""
+    """Weights of any other format than safetensors may hold code. Media come in the request, as
+    data: URLs: what is fetched by URL is fetched from within the cluster. `engine.args` may name
+    hosts instead."""
     options = {
         "--served-model-name": served_name,
         "--host": "0.0.0.0",
         "--port": ENGINE_PORT,
         "--load-format": "safetensors",
+        "--allowed-media-domains": NO_HOST,
         "--tensor-parallel-size": spec.resources.count or 1,
         "--shutdown-timeout": spec.scaling.drain_seconds,
     }
