@@ -72,6 +72,11 @@ class Rejected(ApiModel):
     )
     message: str = Field(description="Why.", max_length=1024)
     time: str = Field(description="When, RFC 3339.", max_length=64)
+    generation: int | None = Field(
+        default=None,
+        description="Of the specification that was rejected: as long as it stands, a model that "
+        "was new is not tried with other images either.",
+    )
 
 
 class CanaryStatus(ApiModel):

@@ -138,7 +138,7 @@ def _roll_out(
     there = revision_views(world)
     problem = trouble(world, revision)
     look = Look(
-        Wanted(revision, model.digest, model.training_job),
+        Wanted(revision, model.digest, model.training_job, world.owner.generation),
         spec.rollout.canary if spec.rollout else None,
         there,
         replicas,

@@ -37,6 +37,8 @@ class Wanted:
     revision: str
     digest: str | None = None
     training_job: str | None = None
+    generation: int = 0
+    """Of the specification."""
 
     def told(self) -> Manifest:
         """As the status tells it."""
@@ -89,13 +91,25 @@ def decide(status: Manifest, look: Look) -> Rollout:
     if look.settings is None or serving is None or (serving.late and not serving.ready):
         kept = (one for one in (*replaces, stable) if one in there and one != wanted.revision)
         return Rollout(wanted.revision, tuple(kept)[-MOST_REPLACED:])
-    if rejected is not None and rejected["revision"] == wanted.revision:
+    if rejected is not None and _is_rejected(rejected, wanted, model):
         return Rollout(stable, replaces, None, rejected)
     canary = status.get("canary") or {}
     if canary.get("revision") != wanted.revision:
         canary = {**wanted.told(), "weight": _steps(look.settings)[0]}
     before = Rollout(stable, replaces, canary, rejected)
     return _go_on(before, canary, look.settings, look)
+
+
+def _is_rejected(rejected: Manifest, wanted: Wanted, stable: Manifest) -> bool:
+    """Whether it is what was rejected: the same revision; or the same model, if that was what had
+    changed, under the same specification. Other images do not make a model better."""
+    if rejected["revision"] == wanted.revision:
+        return True
+    return (
+        wanted.digest is not None
+        and rejected.get("digest") == wanted.digest != stable.get("digest")
+        and rejected.get("generation") == wanted.generation
+    )
 
 
 def _go_on(before: Rollout, canary: Manifest, settings: Canary, look: Look) -> Rollout:
@@ -112,7 +126,10 @@ def _go_on(before: Rollout, canary: Manifest, settings: Canary, look: Look) -> R
     passed = (look.now - from_timestamp(began)).total_seconds() if began else 0.0
     why = _why_not(before.stable, settings, look, tried, passed)
     if why:
-        told = {**look.wanted.told(), "message": why[:1024], "time": timestamp(look.now)}
+        told = {
+            **look.wanted.told(), "message": why[:1024], "time": timestamp(look.now),
+            "generation": look.wanted.generation,
+        }  # fmt: skip
         return replace(before, canary=None, rejected=told)
     if began is None:
         return stay(timestamp(look.now) if tried.ready else None)

@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from llmcloud.plan.model import timestamp
-from llmcloud.plan.rollout import part
+from llmcloud.api.rollout import Canary
+from llmcloud.plan.model import Manifest, timestamp
+from llmcloud.plan.rollout import Look, RevisionView, Rollout, Wanted, decide, part
 from tests.support import worlds
 from tests.unit.plan import happenings as happen
 from tests.unit.plan.fates import CANARY, CHANGES
@@ -123,6 +124,51 @@ def test_after_a_rollback_the_next_change_is_tried(change: happen.Fate) -> None:
     rejected = story.status["model"]["rejected"]["revision"]
     story.happen(change)
     assert story.status["canary"]["revision"] not in (rejected, story.stable)
+
+
+OLD_DIGEST, NEW_DIGEST = worlds.MODEL_DIGEST, worlds.VERSION_2
+
+
+def decided(rejected: Manifest, wanted: Wanted, stable: str = OLD_DIGEST) -> Rollout:
+    status = {"model": {"revision": "old", "digest": stable, "rejected": rejected}}
+    there = {"old": RevisionView(1, 1)}
+    return decide(status, Look(wanted, Canary(), there, 1, worlds.NOW))
+
+
+REJECTED: Manifest = {
+    "revision": "bad",
+    "digest": NEW_DIGEST,
+    "generation": 4,
+    "message": "",
+    "time": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stable", "tried"),
+    [
+        pytest.param(Wanted("bad", NEW_DIGEST, None, 9), OLD_DIGEST, False, id="itself"),
+        pytest.param(Wanted("new", NEW_DIGEST, None, 4), OLD_DIGEST, False, id="with new images"),
+        pytest.param(Wanted("new", NEW_DIGEST, None, 5), OLD_DIGEST, True, id="corrected"),
+        pytest.param(Wanted("new", OLD_DIGEST, None, 4), OLD_DIGEST, True, id="another model"),
+        pytest.param(Wanted("new", None, None, 4), OLD_DIGEST, True, id="an unknown model"),
+        pytest.param(
+            Wanted("new", NEW_DIGEST, None, 4), NEW_DIGEST, True, id="the model that serves"
+        ),
+    ],
+)
+def test_a_rejected_model_is_not_tried_again_because_images_are_new(
+    wanted: Wanted, stable: str, tried: bool
+) -> None:
+    rollout = decided(REJECTED, wanted, stable)
+    assert (rollout.canary is not None) == tried
+    assert rollout.stable == "old"
+
+
+def test_what_is_rejected_is_kept_with_its_specification() -> None:
+    story = Story().tried().after(1).happen(happen.counts(100, errors=9))
+    generation = story.cluster.owner["metadata"]["generation"]
+    assert story.status["model"]["rejected"]["generation"] == generation
 
 
 def test_who_takes_a_rejected_change_back_may_try_it_again() -> None:
