@@ -297,11 +297,14 @@ class ScalingStatus(ApiModel):
 
     reason: str = Field(
         default="",
-        description="Why the number last changed, or is held without samples.",
+        description="Why the number last changed, is held without samples, or is limited.",
         max_length=512,
     )
     holding: bool | None = Field(
         default=None, description="True: the gateways give no samples, so nothing is scaled."
+    )
+    limited: bool | None = Field(
+        default=None, description="True: the load needs more replicas than maxReplicas."
     )
     last_scale_time: str | None = Field(
         default=None, description="When the number last changed.", max_length=64

@@ -1,7 +1,7 @@
 """How many replicas a deployment gets, and what its status says of the reasons."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from llmcloud.api.base import digest
@@ -49,7 +49,7 @@ def desired_replicas(spec: LLMDeploymentSpec, current: int, decision: Decision |
         return Decision(spec.replicas, "spec.replicas, mode External")
     if decision is None:
         return Decision(bounds(spec).clamp(current), "no samples from the gateways yet")
-    return Decision(bounds(spec).clamp(decision.replicas), decision.reason, decision.holding)
+    return replace(decision, replicas=bounds(spec).clamp(decision.replicas))
 
 
 def endpoint(pod: PodView) -> str:
@@ -64,16 +64,20 @@ def scaling_status(
     start: EngineStart | None,
     now: datetime,
 ) -> Manifest:
-    """`status.scaling`. The reason is that of the last change: of the number, or of whether there
-    are samples."""
+    """`status.scaling`. The reason is that of the last change: of the number, of whether there are
+    samples, or of whether there may be as many as are needed."""
     before = owner.status.get("scaling") or {}
     same = owner.status.get("desiredReplicas", 0) == decision.replicas
-    told = before.get("reason") and before.get("holding", False) == decision.holding
+    told = before.get("reason") and (
+        (before.get("holding", False), before.get("limited", False))
+        == (decision.holding, decision.limited)
+    )
     measured = before.get("coldStart") or {}
     fresh = to_measure(pods, measured)
     scaling = {
         "reason": before["reason"] if same and told else decision.reason,
         "holding": True if decision.holding else None,
+        "limited": True if decision.limited else None,
         "lastScaleTime": before.get("lastScaleTime") if same else timestamp(now),
         "coldStart": cold_start(fresh, start) if fresh else measured or None,
     }

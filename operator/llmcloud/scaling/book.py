@@ -127,7 +127,8 @@ class ScalingBook:
         self._watched.pop(key, None)
 
     def judge(self, now: float) -> list[Key]:
-        """Have every policy decide; the deployments whose replicas, or samples, changed.
+        """Have every policy decide; the deployments whose replicas change, or who has to be told
+        that samples are missing or that maxReplicas is too few.
 
         Without a sample for `STALE_SECONDS` the number is held.
         """
@@ -142,8 +143,8 @@ class ScalingBook:
             judged, used = watched.judged, watched.used
             if judged is None:
                 continue
-            holding = used is not None and used.holding
-            if judged.replicas != replicas.asked or judged.holding != holding:
+            told = (used.holding, used.limited) if used is not None else (False, False)
+            if judged.replicas != replicas.asked or (judged.holding, judged.limited) != told:
                 changed.append(key)
         return changed
 

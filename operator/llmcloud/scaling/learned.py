@@ -111,7 +111,8 @@ class LearnedPolicy:
             if observation.replicas == 0 and silence > 0:
                 return Decision(0, "no request waits")
         if wanted > self._bounds.max_replicas:
-            return Decision(self._bounds.max_replicas, f"{reason}: at maxReplicas")
+            most = self._bounds.max_replicas
+            return Decision(most, f"{reason}: at maxReplicas", limited=True)
         if wanted < self._bounds.min_replicas:
             return Decision(self._bounds.min_replicas, f"{reason}: at minReplicas")
         return Decision(wanted, reason)

@@ -19,11 +19,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Decision:
-    """Replicas wanted, and why in words. `holding`: for want of samples."""
+    """Replicas wanted, and why in words. `holding`: for want of samples. `limited`: the load needs
+    more than may be."""
 
     replicas: int
     reason: str
     holding: bool = False
+    limited: bool = False
 
 
 @dataclass(slots=True)

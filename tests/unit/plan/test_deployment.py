@@ -263,6 +263,16 @@ def test_the_reason_is_that_of_the_last_change_or_that_there_are_no_samples() ->
     assert status_of(seen)["scaling"] == {**up["scaling"], "reason": "the load fits"}
 
 
+def test_that_more_replicas_are_needed_than_may_be_is_told_though_the_number_stays() -> None:
+    up = status_of(plan(engine=running(1), decided=ONE_WAITS))
+    more = Decision(1, "9 wait now: at maxReplicas", limited=True)
+    full = status_of(plan(engine=running(1), decided=more, status=up))["scaling"]
+    assert full == {**up["scaling"], "reason": more.reason, "limited": True}
+    fits = Decision(1, "the load fits")
+    again = plan(engine=running(1), decided=fits, status={**up, "scaling": full})
+    assert status_of(again)["scaling"] == {**up["scaling"], "reason": "the load fits"}
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     decided=st.none() | st.builds(Decision, st.integers(-5, 5000), st.text(max_size=9)),
