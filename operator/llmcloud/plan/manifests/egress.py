@@ -31,7 +31,8 @@ def egress_selector(owner: Owner) -> dict[str, str]:
 def egress_deployment(
     owner: Owner, external: External, pod: PodSettings, drain_seconds: int, defaults: PodDefaults
 ) -> Manifest:
-    """`<owner>-egress`: one pod. With a budget there are never two, which would have two."""
+    """`<owner>-egress`: one pod, and its successor beside it until that is ready. Each spends what
+    it was leased of a budget."""
     template = pod_template(
         defaults,
         pod,
@@ -42,7 +43,6 @@ def egress_deployment(
         grace_seconds=SETTLE_SECONDS + drain_seconds + 15,
         restart="Always",
     )
-    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -56,7 +56,10 @@ def egress_deployment(
             "replicas": 1,
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": egress_selector(owner)},
-            "strategy": rolling if external.tokens_per_day is None else {"type": "Recreate"},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
             "template": template,
         },
     }
