@@ -13,6 +13,9 @@ from llmcloud.api.contract import REPORT_PORT, EngineStart, Progress
 from llmcloud.plan.children import PodView
 
 REPORT_BYTES: Final = 1024 * 1024
+SAMPLES_BYTES: Final = 16 * 1024 * 1024
+"""Of a gateway, which is nobody's but the installation's: it tells of every key that was used, with
+some 300 bytes."""
 REPORT_SECONDS: Final = 2.0
 _FRESH_SECONDS: Final = 4.5
 _RAREST_SECONDS: Final = 60.0
@@ -21,19 +24,24 @@ _MOST_PODS: Final = 4096
 ReportT = TypeVar("ReportT", bound=ApiModel)
 
 
-async def pull(session: aiohttp.ClientSession, url: str, model: type[ReportT]) -> ReportT | None:
+async def pull(
+    session: aiohttp.ClientSession,
+    url: str,
+    model: type[ReportT],
+    most_bytes: int = REPORT_BYTES,
+) -> ReportT | None:
     """GET a report; None if it is late, too long, or not one."""
     try:
         async with session.get(
             url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=REPORT_SECONDS)
         ) as response:
-            body = await response.content.read(REPORT_BYTES + 1)
-            if response.status != 200 or len(body) > REPORT_BYTES:
-                return None
-            while chunk := await response.content.read(REPORT_BYTES + 1 - len(body)):
+            body = bytearray()
+            while chunk := await response.content.read(most_bytes + 1 - len(body)):
                 body += chunk
-                if len(body) > REPORT_BYTES:
+                if response.status != 200 or len(body) > most_bytes:
                     return None
+            if response.status != 200:
+                return None
         return model.model_validate_json(body)
     except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
         return None

@@ -14,7 +14,7 @@ from llmcloud.api.names import LABEL_COMPONENT, Kind
 from llmcloud.cluster.client import Client, ClusterError, object_path
 from llmcloud.cluster.egressbook import EgressBook
 from llmcloud.cluster.keybook import KeyBook
-from llmcloud.cluster.reports import pull
+from llmcloud.cluster.reports import SAMPLES_BYTES, pull
 from llmcloud.plan.children import PodView, pod_view
 from llmcloud.scaling.book import ScalingBook
 
@@ -64,7 +64,7 @@ class Sampler:
                 self._gateways = tuple(p for p in pods if p.phase == "Running" and p.ip)
                 self._found = now
         urls = [f"http://{pod.ip}:{GATEWAY_REPORT_PORT}/samples" for pod in self._gateways]
-        pulls = [pull(self._session, url, GatewaySamples) for url in urls]
+        pulls = [pull(self._session, url, GatewaySamples, SAMPLES_BYTES) for url in urls]
         answers = zip(self._gateways, await asyncio.gather(*pulls), strict=True)
         # One that drains still counts while it answers; the silence of one that is not ready,
         # crashed or on a lost node, must not void the round.

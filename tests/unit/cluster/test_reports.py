@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from llmcloud.api.contract import GatewaySamples
 from llmcloud.app import pod_session
-from llmcloud.cluster.reports import REPORT_BYTES, pull
+from llmcloud.cluster.reports import REPORT_BYTES, SAMPLES_BYTES, pull
 
 CHUNK = b"0" * 65536
 GIGABYTE = 1 << 30
@@ -31,9 +31,9 @@ async def server(answer: Answer) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/samples"
 
 
-async def pulled(answer: Answer) -> GatewaySamples | None:
+async def pulled(answer: Answer, most_bytes: int = REPORT_BYTES) -> GatewaySamples | None:
     async with server(answer) as url, pod_session() as session:
-        return await pull(session, url, GatewaySamples)
+        return await pull(session, url, GatewaySamples, most_bytes)
 
 
 def whole(body: bytes, headers: bytes = b"") -> Answer:
@@ -47,6 +47,16 @@ def whole(body: bytes, headers: bytes = b"") -> Answer:
 
 async def test_a_report_is_read() -> None:
     assert await pulled(whole(b'{"samples": []}')) == GatewaySamples(samples=[])
+
+
+async def test_a_gateway_may_tell_of_more_keys_than_a_tenants_pod_may_tell_anything() -> None:
+    counted = {"requests": 9, "inputTokens": 10**12, "outputTokens": 9, "lastUsed": 9}
+    key = {"namespace": "team-a", "name": "k" * 63, "windows": [], **counted}
+    samples = GatewaySamples.model_validate({"samples": [], "keys": [key] * 20_000})
+    body = samples.model_dump_json(by_alias=True).encode()
+    assert REPORT_BYTES < len(body) < SAMPLES_BYTES
+    assert await pulled(whole(body)) is None
+    assert await pulled(whole(body), SAMPLES_BYTES) == samples
 
 
 async def test_a_gigabyte_is_left_unread() -> None:
