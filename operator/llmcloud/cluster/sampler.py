@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -47,13 +47,13 @@ class Sampler:
         self._found = float("-inf")
 
     async def run(self) -> None:
-        """Sample for ever."""
-        while True:
-            started = time.monotonic()
-            await asyncio.gather(self._round(started), self._egress_round())
-            await asyncio.sleep(max(0.0, SAMPLE_SECONDS - (time.monotonic() - started)))
+        """Sample for ever. A tenant's pod that is slow to answer delays no gateway's sample."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_again_and_again(self._round))
+            group.create_task(_again_and_again(self._egress_round))
 
-    async def _round(self, now: float) -> None:
+    async def _round(self) -> None:
+        now = time.monotonic()
         if now - self._found >= _FIND_SECONDS:
             try:
                 items, _ = await self._client.list(self._path, labels=GATEWAY_SELECTOR)
@@ -84,3 +84,10 @@ class Sampler:
         self._egress.record(time.monotonic(), heard)
         for namespace, name in self._egress.due(datetime.now(UTC)):
             self._wake(Kind.DEPLOYMENT, namespace, name)
+
+
+async def _again_and_again(sample: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        started = time.monotonic()
+        await sample()
+        await asyncio.sleep(max(0.0, SAMPLE_SECONDS - (time.monotonic() - started)))
