@@ -169,9 +169,11 @@ def plan_of(
             return plan_object_store(StoreWorld(owner, (), NOW), defaults)
         case Kind.DATASET:
             spec = parse(LLMDatasetSpec, owner.spec)
-            named = () if isinstance(spec, str) else dataset_stores(spec)
+            jobs = [find(Kind.TRAINING_JOB, o.name) for o in others if o.kind == Kind.TRAINING_JOB]
+            trainings = tuple(job for job in jobs if job is not None)
+            named = () if isinstance(spec, str) else dataset_stores(spec, trainings)
             stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in named)
-            return plan_dataset(DatasetWorld(owner, stores, (), NOW), defaults)
+            return plan_dataset(DatasetWorld(owner, stores, (), NOW, trainings=trainings), defaults)
         case Kind.TRAINING_JOB:
             reference, *_ = owner.spec.get("datasets") or [{}]
             judged = (owner.spec.get("evaluation") or {}).get("dataset") or {}

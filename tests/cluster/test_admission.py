@@ -54,6 +54,9 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("dataset", "sources", [], "spec.sources"),
     ("dataset", "type", "video", "spec.type"),
     ("dataset", "tokenizer.train.vocabularySize", 10, "vocabularySize"),
+    ("dataset", "tokenizer", {}, "set exactly one of train, model"),
+    ("dataset", "tokenizer.model", {"hub": {"name": "gpt2"}}, "set exactly one of train, model"),
+    ("dataset", "tokenizer", {"model": {}}, "set exactly one of hub, store, trainingJob"),
     ("dataset", "prepare.split.validationFraction", 0.9, "validationFraction"),
     (
         "dataset", "tokenizer.train", {"algorithm": "wordpiece", "vocabularySize": 599},

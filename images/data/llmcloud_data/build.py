@@ -16,6 +16,7 @@ from llmcloud.api.contract import DatasetManifest, DatasetTask
 from llmcloud.cloud.manifest import dataset_version
 from llmcloud_data.examples import Shape
 from llmcloud_data.merging import STATES, merge
+from llmcloud_data.model_tokenizer import ModelTokenizer
 from llmcloud_data.packed import PackedVersion
 from llmcloud_data.progress import PERCENT_MERGED, PERCENT_READ, Percent
 from llmcloud_data.reading import BANDS, TABLE, TEXTS, Texts, read_part
@@ -28,13 +29,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Build:
-    """One worker's share of a version. `parts` are the same for all; `scratch` is on disk."""
+    """One worker's share of a version. `parts` are the same for all; `scratch` is on disk.
+
+    `taken`: the tokenizer, where none is trained.
+    """
 
     task: DatasetTask
     work: Work
     parts: Sequence[Sequence[SourceObject]]
     scratch: Path
     progress: Percent
+    taken: ModelTokenizer | None = None
 
     def manifest(self) -> DatasetManifest:
         """Make and upload the files, as far as nobody else has. The manifest is not written."""
@@ -43,13 +48,22 @@ class Build:
         advance = self.progress.between(0, PERCENT_READ, count)
         parts = self.work.results(units, PartResult, advance)
         sources = [source for part in parts for source in part.sources]
-        version = dataset_version(self.task.recipe, sources)
+        version = dataset_version(
+            self.task.recipe, sources, self.taken.digest if self.taken else None
+        )
         log.info("Version %s: %d documents were read", version, sum(p.documents for p in parts))
         advance = self.progress.between(PERCENT_READ, PERCENT_MERGED, 1)
         unit = Unit("merge", partial(self._merge, parts))
         (merged,) = self.work.results([unit], MergeResult, advance)
         packed = PackedVersion(
-            self.task, self.work, version, parts, merged, self.scratch, self.progress
+            self.task,
+            self.work,
+            version,
+            parts,
+            merged,
+            self.scratch,
+            self.progress,
+            self.taken,
         )
         return packed.manifest()
 

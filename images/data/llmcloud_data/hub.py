@@ -1,4 +1,4 @@
-"""Dataset repositories of the Hugging Face hub: which files a source means, and their digests.
+"""Repositories of the Hugging Face hub: which files a source means, and their digests.
 
 The hub's own library knows the protocol; the bytes are read by `web`. Nothing of a repository is
 ever run: a dataset that is a script has no files for us.
@@ -6,12 +6,12 @@ ever run: a dataset that is a script has no files for us.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx2
 from huggingface_hub import HfApi, close_session, hf_hub_url, set_client_factory
@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from llmcloud.api.contract import HubSource
+from llmcloud.api.contract import HubInput, HubSource
 from llmcloud.api.dataset import Format
 from llmcloud.cloud.base import CHUNK_BYTES, ObjectInfo
 from llmcloud.cloud.errors import (
@@ -119,12 +119,27 @@ class HubFile:
 
 
 @dataclass(frozen=True)
+class Repository:
+    """What is asked for. `field`: the member of the specification that names it."""
+
+    kind: Literal["dataset", "model"]
+    name: str
+    revision: str | None
+    token_file: str | None
+    field: str
+
+    @property
+    def token(self) -> str:
+        return Path(self.token_file).read_text().strip() if self.token_file else ""
+
+
+@dataclass(frozen=True)
 class HubOrigin:
-    """One dataset repository at one commit, and the files that are read of it."""
+    """One repository at one commit, and the files that are read of it."""
 
     web: Web
     endpoint: str
-    source: HubSource
+    source: Repository
     commit: str
     token: str
     files: dict[str, HubFile]
@@ -136,7 +151,8 @@ class HubOrigin:
 
     def url(self, path: str = "") -> str:
         """For messages."""
-        return f"{self.endpoint}/datasets/{self.source.name}/{path}"
+        kind = "datasets/" if self.source.kind == "dataset" else ""
+        return f"{self.endpoint}/{kind}{self.source.name}/{path}"
 
     def list(self) -> Iterator[ObjectInfo]:
         for path, file in sorted(self.files.items()):
@@ -154,7 +170,7 @@ class HubOrigin:
         address = hf_hub_url(
             self.source.name,
             path,
-            repo_type="dataset",
+            repo_type=self.source.kind,
             revision=self.commit,
             endpoint=self.endpoint,
         )
@@ -178,19 +194,14 @@ def open_repository(
     Raises SourceEmpty, ConfigurationInvalid, CredentialsRefused, ObjectNotFound,
     SourceUnreachable.
     """
-    token = Path(source.token_file).read_text().strip() if source.token_file else ""
-    set_client_factory(web.build_client)
-    try:
-        with _translated(source):
-            found = HfApi(endpoint=endpoint, token=token or False).dataset_info(
-                source.name, revision=source.revision, files_metadata=True, timeout=READ_SECONDS
-            )
-    finally:
-        close_session()
+    repository = Repository(
+        "dataset", source.name, source.revision, source.token_file, "spec.sources[].hub"
+    )
+    found, files = _asked(web, endpoint, repository)
     files = {
-        file.rfilename: HubFile(file.size or 0, file.lfs.sha256 if file.lfs else str(file.blob_id))
-        for file in found.siblings or []
-        if wanted(file.rfilename) and Path(file.rfilename).name not in METADATA
+        path: file
+        for path, file in files.items()
+        if wanted(path) and Path(path).name not in METADATA
     }
     configs = getattr(found.card_data, "configs", None) or []
     chosen = Choice(source.config, source.split).of(sorted(files), configs)
@@ -200,9 +211,39 @@ def open_repository(
             f"and split {source.split or DEFAULT_SPLIT}; its data files are "
             f"{', '.join(sorted(files)[:10]) or 'none'}."
         )
-    return HubOrigin(
-        web, endpoint, source, str(found.sha), token, {path: files[path] for path in chosen}
+    chosen_files = {path: files[path] for path in chosen}
+    return HubOrigin(web, endpoint, repository, str(found.sha), repository.token, chosen_files)
+
+
+def open_model(web: Web, endpoint: str, model: HubInput, names: Collection[str]) -> HubOrigin:
+    """A model's repository, with those of the files `names` that it has. Raises as above."""
+    repository = Repository(
+        "model", model.name, model.revision, model.token_file, "spec.tokenizer.model.hub"
     )
+    found, files = _asked(web, endpoint, repository)
+    wanted = {path: file for path, file in files.items() if path in names}
+    return HubOrigin(web, endpoint, repository, str(found.sha), repository.token, wanted)
+
+
+def _asked(web: Web, endpoint: str, repository: Repository) -> tuple[Any, dict[str, HubFile]]:
+    """What the hub tells of a repository, and all its files."""
+    api = HfApi(endpoint=endpoint, token=repository.token or False)
+    set_client_factory(web.build_client)
+    try:
+        with _translated(repository):
+            found: Any = api.repo_info(
+                repository.name,
+                repo_type=repository.kind,
+                revision=repository.revision,
+                files_metadata=True,
+                timeout=READ_SECONDS,
+            )
+    finally:
+        close_session()
+    return found, {
+        file.rfilename: HubFile(file.size or 0, file.lfs.sha256 if file.lfs else str(file.blob_id))
+        for file in found.siblings or []
+    }
 
 
 def git_digest(file: Path) -> str:
@@ -215,7 +256,7 @@ def git_digest(file: Path) -> str:
 
 
 @contextmanager
-def _translated(source: HubSource) -> Iterator[None]:
+def _translated(source: Repository) -> Iterator[None]:
     """The hub's refusals in our words; never the server's text."""
     try:
         yield
@@ -223,25 +264,27 @@ def _translated(source: HubSource) -> Iterator[None]:
         raise _refused(source) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise ObjectNotFound(
-            f"The hub has no dataset {source.name} at revision {source.revision or 'main'}, or "
-            "shows it to a token alone; correct spec.sources[].hub."
+            f"The hub has no {source.kind} {source.name} at revision {source.revision or 'main'}, "
+            f"or shows it to a token alone; correct {source.field}."
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
             raise _refused(source) from None
         raise SourceUnreachable(
-            f"The hub answers {status} when asked for dataset {source.name}; it is asked again."
+            f"The hub answers {status} when asked for {source.kind} {source.name}; it is asked "
+            "again."
         ) from None
     except httpx2.RequestError as error:
         raise SourceUnreachable(
-            f"The hub could not be asked for dataset {source.name} ({type(error).__name__}); check "
-            "that this cluster's pods may reach it, or set the chart's value hubMirror."
+            f"The hub could not be asked for {source.kind} {source.name} "
+            f"({type(error).__name__}); check that this cluster's pods may reach it, or set the "
+            "chart's value hubMirror."
         ) from None
 
 
-def _refused(source: HubSource) -> CredentialsRefused:
+def _refused(source: Repository) -> CredentialsRefused:
     return CredentialsRefused(
-        f"The hub refuses dataset {source.name}; set spec.sources[].hub.tokenSecretRef to a token "
-        "that may read it."
+        f"The hub refuses {source.kind} {source.name}; set {source.field}.tokenSecretRef to a "
+        "token that may read it."
     )

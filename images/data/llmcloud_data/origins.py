@@ -1,6 +1,6 @@
 """Where sources come from: a store, a URL, a repository of the hub; each lists and reads alike."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
-from llmcloud.api.contract import NetworkRules, SourceTask, UrlSource
+from llmcloud.api.contract import HubInput, NetworkRules, SourceTask, UrlSource
 from llmcloud.api.dataset import Format
 from llmcloud.cloud.base import ObjectInfo, Store, open_store
 from llmcloud.cloud.errors import DigestMismatch
@@ -19,6 +19,7 @@ from llmcloud.cloud.manifest import sha256_of
 from llmcloud_data.addresses import plain
 
 if TYPE_CHECKING:
+    from llmcloud_data.hub import HubOrigin
     from llmcloud_data.web import Web
 
 
@@ -84,6 +85,12 @@ class Origins:
             yield _at_url(self._web, source.url, source.format)
         elif source.hub is not None:
             yield from self._on_hub(source)
+
+    def model(self, model: HubInput, names: Collection[str]) -> "HubOrigin":
+        """Those of the files `names` that a model of the hub has."""
+        from llmcloud_data.hub import HUB, open_model
+
+        return open_model(self._web, self._hub_endpoint or HUB, model, names)
 
     def _on_hub(self, source: SourceTask) -> Iterator[Found]:
         """A format other than text, the default, is that of all files."""

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
@@ -19,6 +19,7 @@ from llmcloud.cloud.manifest import files_digest, sha256_of, version_path
 from llmcloud_data import tokens
 from llmcloud_data.examples import decoded
 from llmcloud_data.merging import GONE, STATES, TRAIN, VALIDATION, States
+from llmcloud_data.model_tokenizer import ModelTokenizer
 from llmcloud_data.packing import Packing
 from llmcloud_data.progress import PERCENT_MERGED, PERCENT_PACKED, PERCENT_TOKENIZER, Percent
 from llmcloud_data.reading import DOCUMENT, ENTITIES, TABLE, TEXTS, read_texts
@@ -51,6 +52,7 @@ class PackedVersion:
     merged: MergeResult
     scratch: Path
     progress: Percent
+    taken: ModelTokenizer | None
 
     def manifest(self) -> DatasetManifest:
         """Make and upload the files, as far as nobody else has. Raises SourceEmpty,
@@ -101,6 +103,12 @@ class PackedVersion:
         return folder
 
     def _make_tokenizer(self) -> TokenizerResult:
+        if self.taken is not None:
+            return TokenizerResult(
+                files=self._stored(self.taken.folder),
+                vocabulary_size=self.taken.vocabulary_size,
+                end_of_text_id=self.taken.end_of_text_id,
+            )
         log.info("Training the tokenizer on %d documents", self.merged.train)
         task = self.task
         tokenizer = tokens.train(
@@ -139,7 +147,10 @@ class PackedVersion:
             there = entry.model_copy(update={"key": self._folder + entry.key})
             self.work.fetch(there, file)
         return Packing(
-            self.task.type, Tokenizer.from_file(str(file)), self.task.sequence_length_tokens
+            self.task.type,
+            Tokenizer.from_file(str(file)),
+            self.task.sequence_length_tokens,
+            tokenizer.end_of_text_id,
         )
 
     def _pack(self, number: int, tokenizer: TokenizerResult) -> PackResult:
@@ -249,14 +260,18 @@ class PackedVersion:
             documents_read=sum(p.documents + sum(p.rejected.values()) for p in self.parts),
             rejected=self._rejected(),
             redacted={entity: count for entity, count in sorted(redacted.items()) if count},
-            tokenizer_digest=files_digest(
-                entry.model_copy(update={"key": entry.key.rpartition("/")[2]})
-                for entry in tokenizer.files
-            ),
+            tokenizer_digest=self.taken.name if self.taken else digest_of(tokenizer.files),
             tokenizer=tokenizer.files,
             train=train,
             validation=validation,
         )
+
+
+def digest_of(tokenizer: Iterable[FileEntry]) -> str:
+    """The digest of a tokenizer's files, wherever they lie in the version."""
+    return files_digest(
+        entry.model_copy(update={"key": entry.key.rpartition("/")[2]}) for entry in tokenizer
+    )
 
 
 def _lines(part: Path, states: States, wanted: int) -> Iterator[str]:

@@ -23,12 +23,13 @@ class Packing:
     type: DatasetType
     tokenizer: Tokenizer
     sequence_length_tokens: int
+    end_of_text_id: int
 
     def shards(self, lines: Lines, folder: Path) -> Iterator[Shard]:
         """Lines of examples; or sequences of tokens, and less than one in `shards.REST`."""
         if self.type != "text":
             return shards.write_lines(lines(), folder)
-        stream = tokens.encode(self.tokenizer, lines())
+        stream = tokens.encode(self.tokenizer, lines(), self.end_of_text_id)
         return shards.pack(stream, folder, self.sequence_length_tokens)
 
     def joined(self, rests: Sequence[Path], folder: Path) -> Iterator[Shard]:

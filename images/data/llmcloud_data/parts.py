@@ -28,17 +28,20 @@ class ListedObject(ApiModel):
 
 
 class Listing(ApiModel):
-    """All objects of all sources, in the order of (store, key)."""
+    """All objects of all sources, in the order of (store, key); `tokenizer`: digest of one that is
+    taken from a model."""
 
     objects: list[ListedObject]
+    tokenizer: str | None = None
 
     @property
     def digest(self) -> str:
         return digest(self.wire())
 
 
-def listing_of(objects: Sequence[SourceObject]) -> Listing:
+def listing_of(objects: Sequence[SourceObject], tokenizer: str | None = None) -> Listing:
     return Listing(
+        tokenizer=tokenizer,
         objects=[
             ListedObject(
                 store=item.origin,
@@ -47,7 +50,7 @@ def listing_of(objects: Sequence[SourceObject]) -> Listing:
                 etag=item.info.etag,
             )
             for item in objects
-        ]
+        ],
     )
 
 

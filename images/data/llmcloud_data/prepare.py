@@ -25,12 +25,14 @@ from llmcloud.api.contract import (
 )
 from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.cloud.base import Store, open_store
-from llmcloud.cloud.errors import DigestMismatch, StoreError
+from llmcloud.cloud.errors import DigestMismatch, ObjectChanged, StoreError
 from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest, version_path
 from llmcloud.cloud.report import Report
 from llmcloud_data.build import Build
 from llmcloud_data.cleaning import check_languages
+from llmcloud_data.model_tokenizer import ModelTokenizer, fetch_tokenizer
 from llmcloud_data.origins import Origins
+from llmcloud_data.packed import digest_of
 from llmcloud_data.parts import PART_BYTES, Listing, as_listed, listing_of, parts_of
 from llmcloud_data.progress import Percent
 from llmcloud_data.sources import SourceObject, list_sources
@@ -68,11 +70,14 @@ def prepare_in(
     store = open_store(task.output)
     worker = Worker(index, task.workers)
     with Origins(task.network, task.hub_endpoint) as origins:
+        taken = None
+        if task.tokenizer_model is not None:
+            taken = fetch_tokenizer(task.tokenizer_model, origins, scratch / "taken")
         objects = list_sources(task.sources, origins)
-        manifest = existing(store, task, listing_of(objects))
+        manifest = existing(store, task, listing_of(objects, taken.digest if taken else None))
         reused = manifest is not None
         if manifest is None:
-            manifest = _prepared(store, task, objects, scratch, progress, worker,
+            manifest = _prepared(store, task, objects, taken, scratch, progress, worker,
                                  part_bytes, patience_seconds)  # fmt: skip
     folder = version_path(task.output_path, manifest.version)
     verify(store, folder, manifest)
@@ -102,14 +107,16 @@ def dropped(store: Store, task: DatasetTask) -> Outcome:
 
 
 def existing(store: Store, task: DatasetTask, listing: Listing) -> DatasetManifest | None:
-    """A version of the same recipe whose sources had the same keys, sizes and etags: its bytes
-    are the same, so nothing is read again."""
+    """A version of the same recipe and tokenizer whose sources had the same keys, sizes and etags:
+    its bytes are the same, so nothing is read again."""
     wanted = {(item.store, item.key, item.bytes, item.etag) for item in listing.objects}
     for info in store.list(f"{task.output_path}versions/"):
         if not info.path.endswith(f"/{MANIFEST}"):
             continue
         manifest = read_manifest(store, info.path, DatasetManifest)
         if manifest is None or manifest.recipe != task.recipe:
+            continue
+        if listing.tokenizer not in (None, digest_of(manifest.tokenizer)):
             continue
         if wanted == {(item.store, item.key, item.bytes, item.etag) for item in manifest.sources}:
             return manifest
@@ -147,6 +154,7 @@ def _prepared(
     store: Store,
     task: DatasetTask,
     objects: Sequence[SourceObject],
+    taken: ModelTokenizer | None,
     scratch: Path,
     progress: Percent,
     worker: Worker,
@@ -155,7 +163,13 @@ def _prepared(
 ) -> DatasetManifest:
     """The version of what the attempt's first worker listed, made together with the others."""
     folder = f"{task.output_path}work/{task.owner_uid}/"
-    agreed = _agreed(store, folder, task, listing_of(objects), part_bytes)
+    own = listing_of(objects, taken.digest if taken else None)
+    agreed = _agreed(store, folder, task, own, part_bytes)
+    if agreed.listing.tokenizer != own.tokenizer:
+        raise ObjectChanged(
+            "The model of spec.tokenizer.model got another tokenizer when this attempt had begun; "
+            "it is read again."
+        )
     if worker.index == 0 and not _superseded(store, folder, task.attempt):
         _sweep(store, folder, (f"a{task.attempt}.json", agreed.folder))
     work = Work(store, folder + agreed.folder, worker, patience_seconds)
@@ -163,7 +177,7 @@ def _prepared(
     parts = parts_of(as_listed(objects, listing), part_bytes)
     try:
         work.check()
-        mine = _built(Build(task, work, parts, scratch, progress))
+        mine = _built(Build(task, work, parts, scratch, progress, taken))
     except Published as done:
         version_folder = version_path(task.output_path, done.version)
         manifest = read_manifest(store, version_folder + MANIFEST, DatasetManifest)

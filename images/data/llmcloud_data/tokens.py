@@ -50,13 +50,13 @@ def save(tokenizer: Tokenizer, folder: Path, sequence_length_tokens: int) -> Non
     )
 
 
-def encode(tokenizer: Tokenizer, documents: Iterable[str]) -> Iterator[list[int]]:
+def encode(tokenizer: Tokenizer, documents: Iterable[str], end_of_text: int) -> Iterator[list[int]]:
     """Token ids of the documents, in pieces, each document closed by the end of text.
 
     A special token's name in the text is text: nobody can forge an end of text. Batches are
     encoded on all cores.
     """
-    end = [end_of_text_id(tokenizer)]
+    end = [end_of_text]
     return (end if ids is None else ids for ids in _encoded(tokenizer, documents))
 
 
@@ -68,6 +68,8 @@ def count(tokenizer: Tokenizer, documents: Iterable[str]) -> int:
 def _encoded(tokenizer: Tokenizer, documents: Iterable[str]) -> Iterator[list[int] | None]:
     """Token ids of the pieces of all documents, None after each document's last."""
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     for batch in _batches(documents):
         texts = [text for text in batch if text is not None]
         encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))

@@ -153,7 +153,7 @@ def _tokenizer(task: TrainingTask, source: models.Source | None, data: Data) -> 
         if not models.same_vocabulary(of_data, tokenizer):
             raise VocabularyMismatch(
                 f"Dataset {data.name} holds tokens of another vocabulary than that of the model "
-                f"{source.url}; prepare it with the tokenizer of the model."
+                f"{source.url}; prepare it with that (spec.tokenizer.model)."
             )
     elif of_data is not None and of_data.chat_template != tokenizer.chat_template:
         tokenizer.chat_template = of_data.chat_template

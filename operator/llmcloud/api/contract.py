@@ -139,7 +139,8 @@ class DatasetTask(ApiModel):
     `recipe` is the digest of all that decides the version but the bytes of the sources. What is
     on its way lies below `work/<owner_uid>/` of the output path.
 
-    With `drop`, nothing is prepared: those versions are removed, and `current` is told again.
+    With `tokenizer_model` the tokenizer is that model's, and none is trained. With `drop`, nothing
+    is prepared: those versions are removed, and `current` is told again.
     """
 
     kind: Literal["dataset"] = "dataset"
@@ -155,8 +156,9 @@ class DatasetTask(ApiModel):
     network: NetworkRules | None = None
     hub_endpoint: str | None = None
     prepare: Prepare
-    tokenizer_algorithm: Algorithm
-    vocabulary_size: int
+    tokenizer_algorithm: Algorithm = "bpe"
+    vocabulary_size: int = 0
+    tokenizer_model: ModelInput | None = None
     sequence_length_tokens: int
     output: StoreLocation
     output_path: str

@@ -13,8 +13,10 @@ from llmcloud.api.common import (
     PodSettings,
     Resources,
     Status,
+    exactly_one_of,
     rules,
 )
+from llmcloud.api.model import ModelReference
 from llmcloud.api.source import RECORD_MEMBERS as RECORD_MEMBERS
 from llmcloud.api.source import DatasetType as DatasetType
 from llmcloud.api.source import Fields as Fields
@@ -143,7 +145,14 @@ class TrainTokenizer(ApiModel):
 class Tokenizer(ApiModel):
     """Where the tokenizer comes from."""
 
-    train: TrainTokenizer = Field(description="Train one on this dataset.")
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("train", "model")))
+
+    train: TrainTokenizer | None = Field(default=None, description="Train one on this dataset.")
+    model: ModelReference | None = Field(
+        default=None,
+        description="Take that of a model, which has a tokenizer.json: so that the model can learn "
+        "from tokens of this dataset. It is looked at whenever the sources are.",
+    )
 
 
 def _fields_of(member: str) -> tuple[str, str]:

@@ -50,11 +50,15 @@ class ShardEntry(FileEntry):
 class DatasetManifest(ApiModel):
     """`<output.path>versions/<64 hex of version>/manifest.json`, written last, only if absent.
 
-    `version` = "sha256:" + SHA-256 of the canonical JSON of the recipe and of the sorted list of
-    (source store, key, SHA-256 of bytes). Train shards are shuffled by nobody: the order of the
-    documents is the sorted order of their keys, but for what is left of each part of the sources
-    when its sequences are full, which comes last. `labels` are in the order of their numbers, from
-    0. `tokens` of examples are those of their texts, without a template's.
+    `version` = "sha256:" + SHA-256 of the canonical JSON of the recipe, of the sorted list of
+    (source store, key, SHA-256 of bytes), and of the digest of a tokenizer that was taken from a
+    model. `tokenizer_digest` is that of the tokenizer's files; of a model that a job of ours made,
+    it is that of the dataset whose tokenizer the job learned by.
+
+    Train shards are shuffled by nobody: the order of the documents is the sorted order of their
+    keys, but for what is left of each part of the sources when its sequences are full, which comes
+    last. `labels` are in the order of their numbers, from 0. `tokens` of examples are those of
+    their texts, without a template's.
     """
 
     schema_version: Literal[1] = 1

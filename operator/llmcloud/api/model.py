@@ -13,8 +13,8 @@ from llmcloud.api.common import (
     exactly_one_of,
     rules,
 )
-from llmcloud.api.dataset import DatasetType
 from llmcloud.api.selector import LabelSelector
+from llmcloud.api.source import DatasetType
 
 Family = Literal["llama", "gpt2", "bert", "t5"]
 TaskName = Literal[

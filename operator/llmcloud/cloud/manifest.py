@@ -31,10 +31,14 @@ def files_digest(files: Iterable[FileEntry]) -> str:
     return digest(sorted([file.key, file.sha256] for file in files))
 
 
-def dataset_version(recipe: str, sources: Iterable[SourceEntry]) -> str:
-    """`DatasetManifest.version`: of the recipe and the sorted (store, key, sha256)."""
+def dataset_version(
+    recipe: str, sources: Iterable[SourceEntry], tokenizer: str | None = None
+) -> str:
+    """`DatasetManifest.version`: of the recipe, the sorted (store, key, sha256), and the digest of
+    the tokenizer if it is a model's."""
     objects = sorted([source.store, source.key, source.sha256] for source in sources)
-    return digest({"recipe": recipe, "sources": objects})
+    taken = {"tokenizer": tokenizer} if tokenizer else {}
+    return digest({"recipe": recipe, "sources": objects, **taken})
 
 
 def version_path(output_path: str, version: str) -> str:

@@ -40,7 +40,7 @@ from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
-from llmcloud.plan.inputs import TrainingWorld, matches, model_references, store_names
+from llmcloud.plan.inputs import TrainingWorld, model_references, store_names
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.manifests.engine import WORKER
@@ -48,7 +48,8 @@ from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, owner_fro
 from llmcloud.plan.objectstore import StoreWorld
 from llmcloud.plan.rollout import counting_window
 from llmcloud.plan.routes import RoutesWorld, holders, unrouted, valid
-from llmcloud.plan.served_model import newest_passing, pinned_model, trained_model
+from llmcloud.plan.served_model import matches, newest_passing, pinned_model, trained_model
+from llmcloud.plan.tokenizers import tokenizer_jobs
 from llmcloud.plan.training import is_final
 from llmcloud.plan.versions import versions_in_use
 from llmcloud.scaling.book import Replicas, ScalingBook
@@ -125,10 +126,15 @@ class Observer:
     async def dataset_world(self, owner: Owner) -> tuple[DatasetWorld, Intents]:
         """The World of an LLMDataset."""
         spec = parse(LLMDatasetSpec, owner.spec)
-        names = () if isinstance(spec, str) else dataset_stores(spec)
+        references = () if isinstance(spec, str) else tokenizer_jobs(spec)
+        trainings = await self._trainings(owner.namespace, references)
+        names = () if isinstance(spec, str) else dataset_stores(spec, trainings)
         self._note(
             (owner.kind, owner.namespace, owner.name),
-            [(Kind.OBJECT_STORE, owner.namespace, name) for name in names],
+            [
+                *((Kind.OBJECT_STORE, owner.namespace, name) for name in names),
+                *((Kind.TRAINING_JOB, owner.namespace, job.name or "") for job in references),
+            ],
         )
         stores = await self._owners(Kind.OBJECT_STORE, owner.namespace, names)
         jobs, pods = await read_jobs(self._client, owner)
@@ -136,7 +142,8 @@ class Observer:
         in_use: frozenset[str] = frozenset()
         if not isinstance(spec, str) and len(owner.status.get("versions", ())) > spec.keep_versions:
             in_use = await self._versions_in_use(owner.namespace)
-        return DatasetWorld(owner, stores, jobs, datetime.now(UTC), progress, in_use), {}
+        now = datetime.now(UTC)
+        return DatasetWorld(owner, stores, jobs, now, progress, in_use, trainings), {}
 
     async def _versions_in_use(self, namespace: str) -> frozenset[str]:
         return versions_in_use(await self._all(Kind.TRAINING_JOB, namespace))

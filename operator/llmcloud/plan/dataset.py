@@ -1,11 +1,12 @@
 """LLMDataset: a Job reads the sources and writes a version; status follows its outcome."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llmcloud.api.base import digest
-from llmcloud.api.contract import DatasetTask, Progress
-from llmcloud.api.dataset import LLMDatasetSpec
+from llmcloud.api.contract import DatasetTask, ModelInput, Progress
+from llmcloud.api.dataset import LLMDatasetSpec, TrainTokenizer
 from llmcloud.api.names import ANNOTATION_REFRESH, Reason
 from llmcloud.api.objectstore import ObjectStoreSpec
 from llmcloud.plan.attempts import Attempt, State, decide_attempt, next_attempt
@@ -22,6 +23,7 @@ from llmcloud.plan.manifests.pod import (
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.sources import hub_endpoint, network_rules, source_tasks, token_volumes
 from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
+from llmcloud.plan.tokenizers import tokenizer_model, tokenizer_stores
 from llmcloud.plan.versions import (
     DROP_SECONDS,
     IN_USE_SECONDS,
@@ -41,7 +43,8 @@ _RESULT = ("version", "versions", "url", "tokenizer", "documents", "tokens", "by
 class DatasetWorld:
     """An LLMDataset, the stores it names (None: missing), its Jobs and what its pod reports.
 
-    `in_use`: versions of jobs that are not final.
+    `in_use`: versions of jobs that are not final. `trainings`: jobs whose model's tokenizer it
+    may take.
     """
 
     owner: Owner
@@ -50,15 +53,17 @@ class DatasetWorld:
     now: datetime
     progress: Progress | None = None
     in_use: frozenset[str] = frozenset()
+    trainings: tuple[Owner, ...] = ()
 
 
-def dataset_stores(spec: LLMDatasetSpec) -> tuple[str, ...]:
-    """Names of the stores that a dataset reads or writes."""
+def dataset_stores(spec: LLMDatasetSpec, trainings: Iterable[Owner] = ()) -> tuple[str, ...]:
+    """Names of the stores that a dataset reads or writes. `trainings`: jobs that it refers to."""
     return tuple(
         dict.fromkeys(
             [
                 spec.output.store.name,
                 *(source.store.name for source in spec.sources if source.store),
+                *tokenizer_stores(spec, trainings),
             ]
         )
     )
@@ -130,29 +135,12 @@ def _plan_start(
     for name, store in world.stores:
         access = usable_store(name, store)
         if isinstance(access, Missing):
-            usable = owner.status.get("recipe") == trigger
-            judgement = Judgement(usable, access.reason, access.message, reconciling=True)
-            return Plan(status=_status(world, judgement, _previous(owner)))
+            return _plan_waiting(world, trigger, access)
         stores[name] = access
-    task = DatasetTask(
-        owner_uid=owner.uid,
-        workers=1 if drop else spec.workers,
-        drop=drop or [],
-        current=owner.status.get("version") if drop else None,
-        recipe=recipe_of(spec),
-        attempt=attempt.number,
-        type=spec.type,
-        labels=spec.labels or [],
-        sources=source_tasks(spec, stores),
-        network=network_rules(spec, defaults),
-        hub_endpoint=hub_endpoint(spec, defaults),
-        prepare=spec.prepare,
-        tokenizer_algorithm=spec.tokenizer.train.algorithm,
-        vocabulary_size=spec.tokenizer.train.vocabulary_size,
-        sequence_length_tokens=spec.sequence_length,
-        output=stores[spec.output.store.name].location,
-        output_path=spec.output.store.path,
-    )
+    model = None if drop else tokenizer_model(spec, world.trainings, stores)
+    if isinstance(model, Missing):
+        return _plan_waiting(world, trigger, model)
+    task = _task(world, spec, attempt, stores, defaults, drop or [], model)
     volumes, token_mounts = token_volumes(spec)
     mounts = (*store_mounts(stores.values()), *token_mounts)
     container = Container(
@@ -177,6 +165,46 @@ def _plan_start(
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, judgement, {**_previous(owner), "attempt": attempt.number}),
     )
+
+
+def _task(
+    world: DatasetWorld,
+    spec: LLMDatasetSpec,
+    attempt: Attempt,
+    stores: Mapping[str, StoreAccess],
+    defaults: PodDefaults,
+    drop: list[str],
+    model: ModelInput | None,
+) -> DatasetTask:
+    owner = world.owner
+    trained = spec.tokenizer.train or TrainTokenizer()
+    return DatasetTask(
+        owner_uid=owner.uid,
+        workers=1 if drop else spec.workers,
+        drop=drop,
+        current=owner.status.get("version") if drop else None,
+        recipe=recipe_of(spec),
+        attempt=attempt.number,
+        type=spec.type,
+        labels=spec.labels or [],
+        sources=source_tasks(spec, stores),
+        network=network_rules(spec, defaults),
+        hub_endpoint=hub_endpoint(spec, defaults),
+        prepare=spec.prepare,
+        tokenizer_algorithm=trained.algorithm,
+        vocabulary_size=trained.vocabulary_size,
+        tokenizer_model=model,
+        sequence_length_tokens=spec.sequence_length,
+        output=stores[spec.output.store.name].location,
+        output_path=spec.output.store.path,
+    )
+
+
+def _plan_waiting(world: DatasetWorld, trigger: str, missing: Missing) -> Plan:
+    """Something must come first; the version that is there can be used meanwhile."""
+    usable = world.owner.status.get("recipe") == trigger
+    judgement = Judgement(usable, missing.reason, missing.message, reconciling=True)
+    return Plan(status=_status(world, judgement, _previous(world.owner)))
 
 
 def _plan_follow(

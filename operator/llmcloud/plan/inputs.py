@@ -27,7 +27,7 @@ from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.children import JobView, PodView
 from llmcloud.plan.fitting import length_refusal
 from llmcloud.plan.model import Manifest, Owner, parse
-from llmcloud.plan.served_model import newest_passing, trained_model
+from llmcloud.plan.served_model import no_model, passing, trained_model
 from llmcloud.plan.stores import Missing, StoreAccess, usable_store
 
 
@@ -123,13 +123,6 @@ def model_references(spec: LLMTrainingJobSpec) -> tuple[TrainingJobModel, ...]:
     """The jobs whose models are used."""
     teacher = spec.distill.teacher.training_job if spec.distill else None
     return tuple(job for job in (spec.model.training_job, teacher) if job is not None)
-
-
-def matches(reference: TrainingJobModel, job: Owner) -> bool:
-    """Whether the reference names or selects the job."""
-    if reference.selector is None:
-        return job.name == reference.name
-    return reference.selector.selects(job.raw["metadata"].get("labels") or {})
 
 
 def store_names(spec: LLMTrainingJobSpec, world: TrainingWorld) -> tuple[str, ...]:
@@ -287,10 +280,10 @@ def _stored(access: StoreAccess, pin: PinnedModel) -> ModelAccess:
 def _trained(
     world: TrainingWorld, spec: LLMTrainingJobSpec, reference: TrainingJobModel, role: str
 ) -> PinnedModel:
-    job = _passing(world, reference)
+    job = passing(world.trainings, reference)
     model = trained_model(job) if job else None
     if job is None or model is None:
-        raise _Unmet(_no_model(job, reference))
+        raise _Unmet(no_model(job, reference))
     if model.get("kind", "full") != "full":
         sentence = (
             f"The model of LLMTrainingJob {job.name} is an adapter, which {role} cannot be: train "
@@ -307,28 +300,6 @@ def _trained(
     return PinnedModel.model_validate(model)
 
 
-def _passing(world: TrainingWorld, reference: TrainingJobModel) -> Owner | None:
-    """The job that is named, or of those that are selected the newest that has passed."""
-    if reference.selector is not None:
-        return newest_passing(world.trainings, reference.selector)
-    return next((job for job in world.trainings if matches(reference, job)), None)
-
-
-def _no_model(job: Owner | None, reference: TrainingJobModel) -> Missing:
-    if reference.selector is not None:
-        sentence = (
-            "No LLMTrainingJob of this namespace that trainingJob.selector selects has passed yet: "
-            "wait for one, or create it"
-        )
-        return Missing(Reason.MODEL_NOT_READY, sentence)
-    if job is None:
-        sentence = f"LLMTrainingJob {reference.name} does not exist in this namespace: create it"
-        return Missing(Reason.TRAINING_JOB_NOT_FOUND, sentence)
-    said = job.condition(Condition.READY).get("message") or "it has not started"
-    sentence = f"LLMTrainingJob {reference.name} has no model yet: {said}"
-    return Missing(Reason.MODEL_NOT_READY, sentence)
-
-
 def _check_vocabularies(inputs: Inputs, spec: LLMTrainingJobSpec) -> None:
     """What the pinned digests can tell; the pod compares the vocabularies themselves."""
     of_dataset = inputs.dataset.tokenizer_digest if inputs.dataset else None
@@ -340,7 +311,7 @@ def _check_vocabularies(inputs: Inputs, spec: LLMTrainingJobSpec) -> None:
             Missing(
                 Reason.VOCABULARY_MISMATCH,
                 f"LLMDataset {spec.datasets[0].name} has another vocabulary than spec.model: "
-                "prepare it with the tokenizer of the model",
+                "prepare it with the tokenizer of the model (spec.tokenizer.model)",
                 stalled=True,
             )
         )

@@ -100,7 +100,7 @@ def tokenize(folder: Path) -> Stage:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     def written() -> int:
-        stream = tokens.encode(tokenizer, texts)
+        stream = tokens.encode(tokenizer, texts, tokens.end_of_text_id(tokenizer))
         sequences = sum(shard.sequences for shard in shards.pack(stream, folder / "out", LENGTH))
         rest = (folder / "out" / shards.REST).stat().st_size // shards.TOKEN.itemsize
         return sequences * LENGTH + rest

@@ -59,8 +59,8 @@ def test_words_are_learned(tokenizer: Tokenizer) -> None:
 
 def test_a_document_ends_with_the_only_end_of_text(tokenizer: Tokenizer) -> None:
     forged = "before <|endoftext|> after <|pad|>"
-    ids = list(itertools.chain(*tokens.encode(tokenizer, [forged])))
     end = tokens.end_of_text_id(tokenizer)
+    ids = list(itertools.chain(*tokens.encode(tokenizer, [forged], end)))
     assert ids.count(end) == 1
     assert ids[-1] == end
     assert tokenizer.token_to_id(PADDING) not in ids
@@ -107,7 +107,7 @@ def test_training_in_another_process_gives_the_same_bytes(
 def test_documents_longer_than_a_batch_keep_their_order() -> None:
     tokenizer = tokens.train("bpe", [TEXT], 700)
     texts = [f"document {number}\n" * lines for number, lines in enumerate((3, 200_000, 5))]
-    ids = list(itertools.chain(*tokens.encode(tokenizer, texts)))
+    ids = list(itertools.chain(*tokens.encode(tokenizer, texts, tokens.end_of_text_id(tokenizer))))
     *found, rest = tokenizer.decode(ids, skip_special_tokens=False).split(END_OF_TEXT)
     assert found == texts
     assert rest == ""
