@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from llmcloud.api.contract import DatasetManifest, DatasetTask
-from llmcloud.cloud.manifest import dataset_version
+from llmcloud.cloud.manifest import MANIFEST, dataset_version, version_path
 from llmcloud_data.examples import Shape
 from llmcloud_data.merging import STATES, merge
 from llmcloud_data.model_tokenizer import ModelTokenizer
@@ -51,6 +51,7 @@ class Build:
         version = dataset_version(
             self.task.recipe, sources, self.taken.digest if self.taken else None
         )
+        self.work.require_new(version, version_path(self.task.output_path, version) + MANIFEST)
         log.info("Version %s: %d documents were read", version, sum(p.documents for p in parts))
         advance = self.progress.between(PERCENT_READ, PERCENT_MERGED, 1)
         unit = Unit("merge", partial(self._merge, parts))

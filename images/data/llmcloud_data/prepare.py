@@ -39,6 +39,8 @@ from llmcloud_data.sources import SourceObject, list_sources
 from llmcloud_data.work import PATIENCE_SECONDS, PUBLISHED, Published, Work, Worker
 
 ENV_SCRATCH: Final = "LLMCLOUD_SCRATCH"
+SEEN: Final = "seen.json"
+"""Beside a manifest: the newest listing of sources that had the same bytes under other etags."""
 ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
 """Set by Kubernetes in the pods of an Indexed Job."""
 
@@ -109,7 +111,6 @@ def dropped(store: Store, task: DatasetTask) -> Outcome:
 def existing(store: Store, task: DatasetTask, listing: Listing) -> DatasetManifest | None:
     """A version of the same recipe and tokenizer whose sources had the same keys, sizes and etags:
     its bytes are the same, so nothing is read again."""
-    wanted = {(item.store, item.key, item.bytes, item.etag) for item in listing.objects}
     for info in store.list(f"{task.output_path}versions/"):
         if not info.path.endswith(f"/{MANIFEST}"):
             continue
@@ -118,9 +119,18 @@ def existing(store: Store, task: DatasetTask, listing: Listing) -> DatasetManife
             continue
         if listing.tokenizer not in (None, digest_of(manifest.tokenizer)):
             continue
-        if wanted == {(item.store, item.key, item.bytes, item.etag) for item in manifest.sources}:
+        if _is_of(listing, manifest):
+            return manifest
+        path = info.path.removesuffix(MANIFEST) + SEEN
+        if read_manifest(store, path, Listing) == listing:
             return manifest
     return None
+
+
+def _is_of(listing: Listing, manifest: DatasetManifest) -> bool:
+    """Whether the manifest's sources had the listed keys, sizes and etags."""
+    listed = {(item.store, item.key, item.bytes, item.etag) for item in listing.objects}
+    return listed == {(i.store, i.key, i.bytes, i.etag) for i in manifest.sources}
 
 
 def verify(store: Store, folder: str, manifest: DatasetManifest) -> None:
@@ -186,6 +196,10 @@ def _prepared(
                 f"{store.url(version_folder + MANIFEST)} was removed when it had just been "
                 "published; another attempt makes it anew."
             ) from None
+        if worker.index == 0:
+            if not _is_of(listing, manifest):
+                store.put(version_folder + SEEN, listing.model_dump_json(by_alias=True).encode())
+            work.finish(done.version)
         return manifest
     version_folder = version_path(task.output_path, mine.version)
     manifest = publish_manifest(store, version_folder + MANIFEST, mine)

@@ -33,7 +33,7 @@ Result = TypeVar("Result", bound=ApiModel)
 
 
 class Published(Exception):
-    """Another worker has finished everything; `version` is there."""
+    """Nothing is left to do; `version` is there."""
 
     def __init__(self, version: str) -> None:
         super().__init__(version)
@@ -155,6 +155,12 @@ class Work:
             paths = [info.path for info in self._store.list(self._folder + folder)]
             for _ in in_parallel(self._store.delete, paths):
                 pass
+
+    def require_new(self, version: str, manifest_path: str) -> None:
+        """Raises Published if `version` is there: the sources' bytes are the same as when it was
+        made, whatever else has changed."""
+        if self._store.head(manifest_path) is not None:
+            raise Published(version)
 
     def check(self) -> None:
         """Raises Published if everything is finished."""
