@@ -350,6 +350,7 @@ def prepared(version: str, dropped: Sequence[str] = ()) -> Outcome:
         reason=Reason.PREPARED,
         dataset=DatasetResult(
             version=version, tokenizer_digest=VERSION_2, documents=10, validation_documents=1,
+            documents_read=11,
             tokens=5000, bytes=20000, shards=2, rejected={"empty": 1},
             redacted={"email": 2}, reused=False, dropped=list(dropped),
         ),

@@ -151,6 +151,7 @@ def result(manifest: DatasetManifest, *, reused: bool) -> DatasetResult:
         tokenizer_digest=manifest.tokenizer_digest,
         documents=manifest.documents,
         validation_documents=manifest.validation_documents,
+        documents_read=manifest.documents_read,
         tokens=manifest.tokens,
         bytes=sum(source.bytes for source in manifest.sources),
         shards=len(manifest.train) + len(manifest.validation),

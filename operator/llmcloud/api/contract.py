@@ -335,6 +335,7 @@ class DatasetResult(ApiModel):
     tokens: int
     bytes: int
     shards: int
+    documents_read: int | None = None
     rejected: dict[str, int]
     redacted: dict[str, int] = {}
     dropped: list[str] = []

@@ -272,6 +272,12 @@ class LLMDatasetStatus(Status):
         default=None, description="The tokenizer of the newest version."
     )
     documents: int | None = Field(default=None, description="Documents kept.", ge=0)
+    validation_documents: int | None = Field(
+        default=None, description="Of these, documents held out for validation.", ge=0
+    )
+    documents_read: int | None = Field(
+        default=None, description="Documents found in the sources.", ge=0
+    )
     tokens: int | None = Field(
         default=None, description="Tokens for training; of examples, of their texts.", ge=0
     )

@@ -35,8 +35,9 @@ from llmcloud.plan.waiting import look_again_seconds
 
 ROLE = "data"
 PROGRESS_SECONDS = 5.0
-_RESULT = ("version", "versions", "url", "tokenizer", "documents", "tokens", "bytes", "shards",
-           "rejected", "redacted", "recipe", "attempt")  # fmt: skip
+_RESULT = ("version", "versions", "url", "tokenizer", "documents",
+           "validationDocuments", "documentsRead", "tokens", "bytes", "shards", "rejected",
+           "redacted", "recipe", "attempt")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -314,6 +315,8 @@ def _result(
         "url": _url(world, spec, result.version),
         "tokenizer": {"digest": result.tokenizer_digest},
         "documents": result.documents,
+        "validationDocuments": result.validation_documents,
+        **({} if result.documents_read is None else {"documentsRead": result.documents_read}),
         "tokens": result.tokens,
         "bytes": result.bytes,
         "shards": result.shards,

@@ -114,12 +114,17 @@ def test_what_was_prepared_is_told() -> None:
     assert said(GOOD) == ("True", "Prepared")
     told = {
         key: GOOD[key]
-        for key in ("version", "versions", "documents", "shards", "rejected", "redacted")
-    }
+        for key in (
+            "version", "versions", "documents", "validationDocuments", "documentsRead", "shards",
+            "rejected", "redacted",
+        )
+    }  # fmt: skip
     assert told == {
         "version": VERSION_1,
         "versions": [VERSION_1],
         "documents": 10,
+        "validationDocuments": 1,
+        "documentsRead": 11,
         "shards": 2,
         "rejected": {"empty": 1},
         "redacted": {"email": 2},
