@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llmcloud.api.dataset import Prepare
 from llmcloud_data.documents import DIGEST, Digests, split_limit
 from llmcloud_data.near_duplicates import join_bands
-from llmcloud_data.reading import BANDS, DOCUMENT, TABLE
+from llmcloud_data.reading import BANDS, CHUNK_DOCUMENTS, DOCUMENT, TABLE, table_of
 
 GONE: Final = 0
 TRAIN: Final = 1
@@ -107,8 +107,10 @@ def hold_out(digests: Digests, states: States, fraction: float) -> None:
 def _digests(parts: Sequence[Path], file: Path, total: int) -> Digests:
     with file.open("wb") as stream:
         for part in parts:
-            table = np.fromfile(part / TABLE, dtype=DOCUMENT)
-            stream.write(np.ascontiguousarray(table["digest"]).tobytes())
+            column = table_of(part)["digest"]
+            for start in range(0, len(column), CHUNK_DOCUMENTS):
+                chunk = column[start : start + CHUNK_DOCUMENTS]
+                stream.write(np.ascontiguousarray(chunk).tobytes())
     return np.memmap(file, dtype=DIGEST, mode="r", shape=(total,))
 
 

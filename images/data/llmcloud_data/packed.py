@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from llmcloud.api.contract import DatasetManifest, DatasetTask, FileEntry, ShardEntry
@@ -22,7 +23,15 @@ from llmcloud_data.merging import GONE, STATES, TRAIN, VALIDATION, States
 from llmcloud_data.model_tokenizer import ModelTokenizer
 from llmcloud_data.packing import Packing
 from llmcloud_data.progress import PERCENT_MERGED, PERCENT_PACKED, PERCENT_TOKENIZER, Percent
-from llmcloud_data.reading import DOCUMENT, ENTITIES, TABLE, TEXTS, read_texts
+from llmcloud_data.reading import (
+    CHUNK_DOCUMENTS,
+    ENTITIES,
+    TABLE,
+    TEXTS,
+    numbers,
+    read_texts,
+    table_of,
+)
 from llmcloud_data.rejections import Rejection
 from llmcloud_data.results import (
     JoinResult,
@@ -160,13 +169,12 @@ class PackedVersion:
             name: self._pack_split(f"{name}/{number:06d}", part, states, side, packing)
             for name, side in SPLITS
         }
-        table = np.fromfile(part / TABLE, dtype=DOCUMENT)
-        redacted = table["redacted"][states != GONE].sum(axis=0, dtype=np.uint64).tolist()
+        redacted = _redacted(part, states)
         shutil.rmtree(part)
         return PackResult(
             train=results["train"],
             validation=results["validation"],
-            redacted=dict(zip(ENTITIES, redacted, strict=True)),
+            redacted=dict(zip(ENTITIES, redacted.tolist(), strict=True)),
         )
 
     def _pack_split(
@@ -274,8 +282,18 @@ def digest_of(tokenizer: Iterable[FileEntry]) -> str:
     )
 
 
+def _redacted(part: Path, states: States) -> NDArray[np.uint64]:
+    """How many of each of `ENTITIES` the documents of a part have that are kept."""
+    column = table_of(part)["redacted"]
+    found = np.zeros(len(ENTITIES), dtype=np.uint64)
+    for start in range(0, len(column), CHUNK_DOCUMENTS):
+        chunk = slice(start, start + CHUNK_DOCUMENTS)
+        found += column[chunk][states[chunk] != GONE].sum(axis=0, dtype=np.uint64)
+    return found
+
+
 def _lines(part: Path, states: States, wanted: int) -> Iterator[str]:
     """The documents of a part that have the state `wanted`."""
-    for line, state in zip(read_texts(part), states.tolist(), strict=True):
+    for line, state in zip(read_texts(part), numbers(states), strict=True):
         if state == wanted:
             yield line

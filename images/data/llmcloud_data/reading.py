@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from llmcloud.api.dataset import DatasetType, Entity, Prepare
 from llmcloud_data.cleaning import normalised, unfit
@@ -44,6 +45,7 @@ DOCUMENT: Final = np.dtype(
 )
 CODEC: Final = "zstd"
 READ_BYTES: Final = 1024 * 1024
+CHUNK_DOCUMENTS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,25 @@ def read_part(
     return PartCounts(count, rejections.counts())
 
 
+def table_of(folder: Path) -> NDArray[np.void]:
+    """The part's table, mapped: memory holds what is looked at."""
+    file = folder / TABLE
+    if not file.stat().st_size:
+        return np.zeros(0, dtype=DOCUMENT)
+    return np.memmap(file, dtype=DOCUMENT, mode="r")
+
+
+def numbers(values: NDArray[Any]) -> Iterator[int]:
+    """A column of a table one by one, few of them in memory."""
+    for start in range(0, len(values), CHUNK_DOCUMENTS):
+        yield from values[start : start + CHUNK_DOCUMENTS].tolist()
+
+
 def read_texts(folder: Path) -> Iterator[str]:
     """The texts of a part in order, one in memory."""
     start = 0
     with pa.CompressedInputStream(pa.OSFile(str(folder / TEXTS)), CODEC) as stream:
-        for end in np.fromfile(folder / TABLE, dtype=DOCUMENT)["end"].tolist():
+        for end in numbers(table_of(folder)["end"]):
             yield stream.read(end - start).decode()
             start = end
 
@@ -99,7 +115,7 @@ class Texts:
     """What a part's documents are compared by, by number; disk holds them uncompressed."""
 
     def __init__(self, folder: Path) -> None:
-        self._ends = np.memmap(folder / TABLE, dtype=DOCUMENT, mode="r")["end"]
+        self._ends = table_of(folder)["end"]
         self._file = folder / "plain"
         with (
             pa.CompressedInputStream(pa.OSFile(str(folder / TEXTS)), CODEC) as stream,
