@@ -35,6 +35,9 @@ from llmcloud.plan.waiting import look_again_seconds
 
 ROLE = "data"
 PROGRESS_SECONDS = 5.0
+BACKOFF_LIMIT = 6
+"""So often an attempt may fail of what the user must mend, in about ten minutes, before it is left
+to the user to ask for another."""
 _RESULT = ("version", "versions", "url", "tokenizer", "documents",
            "validationDocuments", "documentsRead", "tokens", "bytes", "shards", "rejected",
            "redacted", "recipe", "attempt")  # fmt: skip
@@ -91,6 +94,7 @@ def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
         trigger,
         world.now,
         recorded=owner.status.get("attempt", 0),
+        backoff_limit=BACKOFF_LIMIT,
         image=defaults.data_image,
     )
     if attempt.state is State.START:
@@ -224,6 +228,11 @@ def _plan_follow(
     if attempt.state in (State.FAILED, State.RETRY):
         assert attempt.problem is not None
         message = attempt.problem.message
+        if attempt.failures > BACKOFF_LIMIT:
+            message += (
+                f" It has failed {attempt.failures} times: mend the cause, then change the "
+                f"annotation {ANNOTATION_REFRESH}."
+            )
         if usable:
             message = f"Version {owner.status['version'][:19]} can be used, but: {message}"
         judgement = Judgement(

@@ -227,7 +227,7 @@ def test_progress(attempt: int, report: Progress | None, before: Manifest, perce
         ),
         pytest.param(
             failed_job(137, "OOMKilled", recipe=RECIPE), Reason.OUT_OF_MEMORY, "False",
-            id="a pod that needs more memory is tried again for ever",
+            id="a pod that needs more memory is tried again",
         ),
         pytest.param(
             failed_job(
