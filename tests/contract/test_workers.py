@@ -1,6 +1,6 @@
 """Workers share a version through the store alone, however many they are.
 
-What becomes of it when one is killed is in test_soak.py.
+What becomes of a version when its one writer is killed is in test_soak.py.
 """
 
 import json
