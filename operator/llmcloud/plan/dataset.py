@@ -111,15 +111,24 @@ def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
 
 def recipe_of(spec: LLMDatasetSpec) -> str:
     """Digest of all that decides a version but the bytes of the sources: not where it lies, not
-    who makes it. The same object in another cluster finds what the store holds."""
+    who makes it, not what opens a source. The same object in another cluster finds what the store
+    holds."""
     deciding = {"type", "labels", "sources", "prepare", "tokenizer", "sequence_length"}
-    return digest(spec.model_dump(mode="json", by_alias=True, include=deciding, exclude_none=True))
+    found = spec.model_dump(mode="json", by_alias=True, include=deciding, exclude_none=True)
+    model = found["tokenizer"].get("model", {})
+    for reference in [*found["sources"], model]:
+        reference.get("hub", {}).pop("tokenSecretRef", None)
+        if "url" in reference:
+            reference["url"] = reference["url"].partition("?")[0]
+    return digest(found)
 
 
 def _trigger(owner: Owner, spec: LLMDatasetSpec) -> str:
     """Digest of what asks for an attempt: another one follows when it changes."""
+    keys = [source.url for source in spec.sources if source.url and "?" in source.url]
     return digest(
         {
+            **({"urls": keys} if keys else {}),
             "recipe": recipe_of(spec),
             "output": spec.output.wire(),
             "refresh": owner.annotations.get(ANNOTATION_REFRESH, ""),

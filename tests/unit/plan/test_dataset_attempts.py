@@ -1,5 +1,6 @@
 """LLMDataset: which attempts follow, and when it is left to the user to ask for another."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,3 +54,19 @@ def test_what_heals_by_itself_is_tried_for_ever() -> None:
     job = failed_job(message=gone, recipe=TRIGGER, retries=99)
     again = plan(job, now=NOW + timedelta(seconds=300))
     assert again.applies[0]["metadata"]["name"] == "it-data-a2"
+
+
+def test_what_opens_a_source_makes_no_other_version_but_another_attempt() -> None:
+    def opened_by(key: str) -> Plan:
+        url = {"url": f"https://example.com/a.txt?signature={key}", "sha256": "0" * 64}
+        hub = {"hub": {"name": "wikitext", "tokenSecretRef": {"name": key, "key": "token"}}}
+        return plan(spec={"sources": [url, hub]})
+
+    def recipe_of(planned: Plan) -> str:
+        (container,) = planned.applies[0]["spec"]["template"]["spec"]["containers"]
+        recipe: str = json.loads(container["env"][0]["value"])["recipe"]
+        return recipe
+
+    one, other = opened_by("old"), opened_by("renewed")
+    assert recipe_of(one) == recipe_of(other)
+    assert trigger_of(one) != trigger_of(other)
