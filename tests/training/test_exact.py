@@ -87,6 +87,23 @@ def test_two_ranks_of_which_one_is_killed_go_on_as_if_nothing_had_been(
     assert furthest(resumed, undisturbed) < 1e-3
 
 
+def test_two_accelerators_of_a_pod_do_what_two_pods_with_one_do(job: Job) -> None:
+    """One process of the pod starts both ranks and passes SIGTERM on; one says how it ended."""
+    pods = job("two-pods")
+    pods.run(1, ranks=2)
+
+    training = job("one-pod", nodes=1, processes=2, leader="")
+    pod = training.start(1)
+    training.await_checkpoint(pod, 6)
+    send(pod, signal.SIGTERM)
+    assert training.finish(pod) == [ExitCode.INTERRUPTED]
+    assert pod[0].outcome().reason is Reason.PREEMPTED
+    result = training.run(2).training
+    assert result is not None
+    assert result.steps == 24
+    assert furthest(training.losses(), pods.losses()) < 1e-6
+
+
 @pytest.mark.parametrize("frozen", [0, 1])
 def test_a_rank_that_falls_silent_is_noticed(job: Job, frozen: int) -> None:
     """A node that is cut off closes no connection."""

@@ -39,9 +39,9 @@ def prepare_process() -> None:
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # counts as not installed
 
 
-def cpu_threads() -> int:
-    """Compute threads that this process should start."""
-    return threads_for(_cgroup_limit(), len(os.sched_getaffinity(0)))
+def cpu_threads(processes: int = 1) -> int:
+    """Compute threads that this process should start, one of `processes` that share the CPUs."""
+    return max(1, threads_for(_cgroup_limit(), len(os.sched_getaffinity(0))) // processes)
 
 
 def _cgroup_limit() -> float | None:

@@ -31,7 +31,7 @@ from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.ledger import Ledger
 from llmcloud.cloud.manifest import MANIFEST, publish_manifest
 from llmcloud.cloud.report import Report
-from llmcloud_runtime import checkpoints, configuration, gates, past, schedule
+from llmcloud_runtime import checkpoints, configuration, gates, launch, past, schedule
 from llmcloud_runtime import group as groups
 from llmcloud_runtime.data import Data, opened_data
 from llmcloud_runtime.endings import end_now, hang_watch, stop_signal
@@ -56,6 +56,9 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     prepare_process()
+    of_ranks = launch.task_of_ranks()
+    if of_ranks is not None:
+        return launch.launch(of_ranks.processes, of_ranks.grace_seconds)
     return pod.run((TrainingTask,), attempt)
 
 
@@ -132,7 +135,7 @@ def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> "
     from llmcloud_runtime import preparation
 
     transformers_logging.disable_progress_bar()
-    torch.set_num_threads(cpu_threads())
+    torch.set_num_threads(cpu_threads(task.processes))
     return preparation.prepare(task, learned, judged, scratch)
 
 

@@ -75,6 +75,10 @@ class Retry(StrEnum):
     ENVIRONMENT = "Environment"
 
 
+CONSEQUENCES: Final = (Reason.PREEMPTED, Reason.PEER_LOST)
+"""What a process says that was stopped, or left alone, because of something else."""
+
+
 class ProvisionTask(ApiModel):
     """Create or adopt the bucket, set protections, prove that objects can be written and read."""
 

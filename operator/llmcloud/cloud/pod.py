@@ -50,7 +50,7 @@ def run(kinds: tuple[type[ApiModel], ...], work: Callable[[Any, Report], Outcome
     report: Report | None = None
     task: ApiModel | None = None
     try:
-        task = _task(kinds)
+        task = given_task(kinds)
         attempt = task.attempt if isinstance(task, DatasetTask | TrainingTask) else 0
         port = int(os.environ.get(ENV_REPORT_PORT, REPORT_PORT))
         report = Report(Progress(attempt=attempt), port)
@@ -96,7 +96,8 @@ def _store_work(
                 signal.pause()
 
 
-def _task(kinds: tuple[type[ApiModel], ...]) -> ApiModel:
+def given_task(kinds: tuple[type[ApiModel], ...]) -> ApiModel:
+    """The task of the environment. Raises ConfigurationInvalid, ValidationError."""
     text = os.environ.get(ENV_TASK, "")
     if not text:
         raise ConfigurationInvalid(

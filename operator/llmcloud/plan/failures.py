@@ -7,7 +7,7 @@ sentence with the remedy. The cluster's own words are kept.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llmcloud.api.contract import ExitCode, Outcome, Retry
+from llmcloud.api.contract import CONSEQUENCES, ExitCode, Outcome, Retry
 from llmcloud.api.names import Reason
 from llmcloud.plan.children import JobView, PodView, Waiting
 
@@ -156,10 +156,6 @@ def obstacle(pods: tuple[PodView, ...], warnings: tuple[str, ...] = ()) -> Probl
             Retry.ENVIRONMENT,
         )
     return _first(BEFORE_START, pods)
-
-
-CONSEQUENCES = (Reason.PREEMPTED, Reason.PEER_LOST)
-"""What a pod says that was stopped, or left alone, because of something else."""
 
 
 def outcome_of(job: JobView) -> Outcome | None:

@@ -159,7 +159,7 @@ def training_task(
         checkpoint_every_steps=checkpoint.every_steps,
         checkpoint_keep=checkpoint.keep,
         nodes=attempt.nodes,
-        processes=spec.resources.count or 1,
+        processes=1 if spec.method == "evaluate" else spec.resources.count or 1,
         leader=_leader(owner, attempt) if attempt.nodes > 1 else "",
         peak_teraflops=dict(scheduling.peak_teraflops),
         grace_seconds=checkpoint.grace_seconds,
