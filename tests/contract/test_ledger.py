@@ -99,17 +99,40 @@ def test_another_recipe_completed_here_occupies_the_path(store: Store) -> None:
         ledger(store, 1, recipe=OTHER_RECIPE, owner="uid-b").begin()
 
 
-def test_a_new_owner_ends_the_old_one_for_good_and_starts_from_nothing_of_another_recipe(
-    store: Store,
-) -> None:
+def test_another_recipe_does_not_take_a_path_with_checkpoints(store: Store) -> None:
+    """A specification that was copied with its output must not cost the first one's work."""
+    first = ledger(store, 5)
+    first.begin()
+    first.append_checkpoint(checkpoint(10))
+    before = slots(store)
+    for owner in ("uid-b", "uid-a"):
+        copied = ledger(store, 6, owner=owner, recipe=OTHER_RECIPE)
+        with pytest.raises(OutputOccupied, match=r"step 10; choose another spec.output.store.path"):
+            copied.begin()
+    assert slots(store) == before
+    first.append_checkpoint(checkpoint(20))
+    assert [entry.step for entry in ledger(store, 6).begin().checkpoints] == [20, 10]
+
+
+def test_a_new_owner_ends_one_of_another_recipe_that_has_nothing_yet(store: Store) -> None:
     old = ledger(store, 5)
     old.begin()
-    old.append_checkpoint(checkpoint(10))
     new = ledger(store, 1, owner="uid-b", recipe=OTHER_RECIPE)
     assert new.begin().checkpoints == []
     with pytest.raises(OutputOccupied):
         old.append_checkpoint(checkpoint(20))
     new.append_checkpoint(checkpoint(1))
+
+
+def test_a_new_owner_of_the_same_recipe_goes_on_from_its_checkpoints(store: Store) -> None:
+    old = ledger(store, 5)
+    old.begin()
+    old.append_checkpoint(checkpoint(10))
+    new = ledger(store, 1, owner="uid-b")
+    assert [entry.step for entry in new.begin().checkpoints] == [10]
+    with pytest.raises(OutputOccupied):
+        old.append_checkpoint(checkpoint(20))
+    new.append_checkpoint(checkpoint(11))
 
 
 def test_of_racing_attempts_the_newest_always_wins(store: Store) -> None:

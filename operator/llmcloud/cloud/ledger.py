@@ -28,6 +28,8 @@ class History:
     checkpoints: list[CheckpointEntry]
     """Durable checkpoints of one recipe, the newest first."""
     complete: ModelManifest | None
+    foreign: CheckpointEntry | None = None
+    """The holder's newest durable checkpoint, where the holder has another recipe."""
 
 
 def history(entries: Iterable[LedgerEntry], recipe: str) -> History:
@@ -35,6 +37,7 @@ def history(entries: Iterable[LedgerEntry], recipe: str) -> History:
     holder: LedgerEntry | None = None
     checkpoints: list[CheckpointEntry] = []
     complete: ModelManifest | None = None
+    durable: LedgerEntry | None = None
     for entry in entries:
         if not _may_follow(entry, holder):
             continue
@@ -44,10 +47,15 @@ def history(entries: Iterable[LedgerEntry], recipe: str) -> History:
                 "The output path holds the model of another specification "
                 f"(attempt {entry.attempt}); choose another spec.output.store.path."
             )
-        if entry.checkpoint is not None and entry.recipe == recipe:
-            checkpoints.insert(0, entry.checkpoint)
+        if entry.checkpoint is not None:
+            durable = entry
+            if entry.recipe == recipe:
+                checkpoints.insert(0, entry.checkpoint)
         complete = entry.model or complete
-    return History(holder, checkpoints, complete)
+    foreign = None
+    if holder is not None and durable is not None and recipe != holder.recipe == durable.recipe:
+        foreign = durable.checkpoint
+    return History(holder, checkpoints, complete, foreign)
 
 
 def _may_follow(entry: LedgerEntry, holder: LedgerEntry | None) -> bool:
@@ -79,7 +87,8 @@ class Ledger:
         """Take the job: the next slot gets this attempt. Returns what came before.
 
         If the recipe is complete already, no slot is taken. Raises Fenced if this attempt or a
-        newer one has begun before, OutputOccupied if another recipe was completed here.
+        newer one has begun before, OutputOccupied if another recipe was completed here, or has
+        checkpoints that would be lost.
         """
         while True:
             entries = self._read()
@@ -90,6 +99,12 @@ class Ledger:
             same_owner = holder is not None and holder.owner_uid == self._owner_uid
             if holder is not None and same_owner and holder.attempt >= self._attempt:
                 raise self._fenced(holder)
+            if past.foreign is not None:
+                raise OutputOccupied(
+                    f"{self._store.url(self._folder)} belongs to the training of another "
+                    f"specification, which has a checkpoint of step {past.foreign.step}; choose "
+                    "another spec.output.store.path, or delete what is there if nobody needs it."
+                )
             self._next_slot = len(entries)
             if self._create(self._entry("attempt")):
                 return past
