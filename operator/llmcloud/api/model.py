@@ -36,7 +36,7 @@ FAMILIES: Final[dict[TaskName, tuple[Family, ...]]] = {
 }
 """Which families of an architecture a task may have."""
 METRICS: Final[dict[TaskName, tuple[MetricName, ...]]] = {
-    "causal-lm": ("perplexity", "biasGap"),
+    "causal-lm": ("perplexity",),
     "masked-lm": ("perplexity",),
     "seq2seq": ("perplexity", "bleu", "rouge1", "rouge2", "rougeL"),
     "sequence-classification": ("accuracy", "f1", "biasGap"),
