@@ -10,7 +10,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -53,6 +54,7 @@ class HangWatch:
         self._look_seconds = look_seconds
         self._steps: deque[float] = deque(maxlen=REMEMBERED_STEPS)
         self._last = time.monotonic()
+        self._paused = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hang", daemon=True)
 
@@ -76,8 +78,20 @@ class HangWatch:
         self._steps.append(now - self._last)
         self._last = now
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is waited for meanwhile is no step, and has limits of its own."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._last = time.monotonic()
+            self._paused = False
+
     def _watch(self) -> None:
         while not self._over.wait(self._look_seconds):
+            if self._paused:
+                continue
             waited_seconds = time.monotonic() - self._last
             if waited_seconds > limit_seconds(tuple(self._steps), self._least_seconds):
                 self._hung(waited_seconds)

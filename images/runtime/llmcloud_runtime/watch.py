@@ -113,14 +113,16 @@ class Watch(TrainerCallback):
         """Raise LossNotFinite before the step is saved, once what is on its way is durable."""
         if not has_diverged(loss, gradient_norm):
             return
-        self._writer.finish()
+        with self._hang.paused():
+            self._writer.finish()
         kept = self._live.checkpoint
         raise divergence(state.global_step, state.max_steps, loss, gradient_norm, kept)
 
     def keep(self, snapshot: Snapshot) -> None:
         """A checkpoint is on its way: the rest is the writer's."""
         self._clock.saving(snapshot.step)
-        self._writer.submit(snapshot)
+        with self._hang.paused():  # the store may be slow to take the one before
+            self._writer.submit(snapshot)
         self._clock.resumed()
         self._last_save = time.monotonic()
 

@@ -37,6 +37,16 @@ def test_a_step_that_does_not_come_is_told_once() -> None:
     assert waits[0] > 0.05
 
 
+def test_what_is_waited_for_in_a_pause_is_no_hang() -> None:
+    told = threading.Event()
+    with HangWatch(lambda seconds: told.set(), least_seconds=0.05, look_seconds=0.01) as watch:
+        with watch.paused():
+            for _ in range(5):
+                watch.step()
+            assert not told.wait(0.5)
+        assert told.wait(60)
+
+
 def test_after_the_end_nothing_is_told() -> None:
     waits: list[float] = []
     with HangWatch(waits.append, least_seconds=3600, look_seconds=0.01) as watch:
