@@ -75,7 +75,10 @@ class Encoder:
         return {"input_ids": ids, "labels": labels}
 
     def chat(self, record: Record, seed: Sequence[int]) -> Features:
-        """A conversation in the chat template; what the assistant says is learned."""
+        """A conversation in the chat template; what the assistant says is learned.
+
+        One that is too long loses its end, or its beginning where else nothing would be learned.
+        """
         messages = record["messages"]
         ids: list[int] = []
         labels: list[int] = []
@@ -94,6 +97,10 @@ class Encoder:
         ids.append(self.tokenizer.eos_token_id)
         learned = messages[-1]["role"] == "assistant"
         labels.append(self.tokenizer.eos_token_id if learned else IGNORED)
+        first = next((n for n, label in enumerate(labels) if label != IGNORED), 0)
+        if first >= self.length_tokens:
+            begin = first - self.length_tokens // 2
+            ids, labels = ids[begin:], labels[begin:]
         return self._cut(ids, labels)
 
     def pair(self, record: Record, seed: Sequence[int]) -> Features:

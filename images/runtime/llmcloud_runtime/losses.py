@@ -71,6 +71,8 @@ class Loss:
         count = num_items_in_batch
         if count is None:
             count = (wanted != IGNORED).sum()
+        # Of a step without a label the loss is 0.
+        count = count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
         hard = cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum") / count
         if self._taught is None:
             return hard

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import corpus_bleu
 
+from llmcloud.cloud.errors import ConfigurationInvalid
 from llmcloud_runtime.errors import LossNotFinite
 
 LARGEST_LOSS = 700.0
@@ -35,7 +36,15 @@ def _in_a_word(character: str) -> bool:
 
 
 def perplexity(loss_sum: float, count: int) -> float:
-    """exp of the mean negative log-likelihood, in nats, of `count` labels. Raises LossNotFinite."""
+    """exp of the mean negative log-likelihood, in nats, of `count` labels.
+
+    Raises LossNotFinite; ConfigurationInvalid without labels.
+    """
+    if not count:
+        raise ConfigurationInvalid(
+            "The held-out data has nothing to predict within the sequence length; raise "
+            "spec.prepare.split.validationFraction of the dataset, or its sequenceLength."
+        )
     mean = loss_sum / count
     if not mean < LARGEST_LOSS:
         raise LossNotFinite(

@@ -99,6 +99,23 @@ def test_a_template_that_rewrites_what_was_said_is_refused() -> None:
         Encoder(words, 64, {}).chat({"messages": [{"role": "user", "content": "a"}] * 2}, SEED)
 
 
+def test_of_a_chat_whose_question_is_too_long_the_answer_is_learned() -> None:
+    asked = {"role": "user", "content": "a b c " * 40}
+    answer = {"role": "assistant", "content": "x y z"}
+    features = encoder().chat({"messages": [asked, answer]}, SEED)
+    whole = encoder(1000).chat({"messages": [asked, answer]}, SEED)
+    learned = [label for label in whole["labels"] if label != IGNORED]
+    assert [label for label in features["labels"] if label != IGNORED] == learned
+    assert features["labels"][0] == IGNORED
+    assert len(features["input_ids"]) <= 64
+
+    one_more = {"messages": [answer, asked, answer]}
+    assert (
+        encoder().chat(one_more, SEED)["input_ids"]
+        == (encoder(1000).chat(one_more, SEED)["input_ids"][:64])
+    )
+
+
 def test_a_target_is_written_from_the_start_token_on() -> None:
     features = encoder(decoder_start=1).pair({"source": "a b", "target": "x y"}, SEED)
     assert features["input_ids"][-1] == END

@@ -5,6 +5,7 @@ import math
 import pytest
 from rouge_score.tokenizers import DefaultTokenizer
 
+from llmcloud.cloud.errors import ConfigurationInvalid
 from llmcloud_runtime.errors import LossNotFinite
 from llmcloud_runtime.metrics import Words, classification, generation, most_common, perplexity
 
@@ -77,3 +78,8 @@ def test_bleu_punishes_what_is_too_short() -> None:
 
 def test_of_equally_common_values_the_first_by_name_is_taken() -> None:
     assert most_common(["b", "a", "b", "a", "c"]) == "a"
+
+
+def test_held_out_data_without_anything_to_predict_is_refused() -> None:
+    with pytest.raises(ConfigurationInvalid, match="nothing to predict"):
+        perplexity(0.0, 0)
