@@ -34,10 +34,13 @@ ENV_INDEX = "JOB_COMPLETION_INDEX"
 ENV_LOCAL_RANK = "LOCAL_RANK"
 
 _LOST = re.compile(
-    r"connection (closed|reset|refused)|broken pipe|socket (timeout|closed)|nccl|gloo"
-    r"|timed? ?out waiting|not connected|peer",
+    r"connection (closed|reset|refused)|broken pipe|socket (timeout|closed)|timed? ?out waiting"
+    r"|not connected|remote process exit|collective operation timeout|application timeout"
+    r"|communicator was aborted",
     re.IGNORECASE,
 )
+"""In gloo's and NCCL's words. Their other errors are no loss of a peer: a wrong setting gives them
+at every attempt."""
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,15 @@ class Group:
 ALONE = Group()
 
 
+def rank_of(task: TrainingTask) -> int:
+    """This process' rank: by the pod's place in its Job, and its own in the pod."""
+    return int(os.environ.get(ENV_INDEX, "0")) * task.processes + _local_rank()
+
+
+def _local_rank() -> int:
+    return int(os.environ.get(ENV_LOCAL_RANK, "0"))
+
+
 def join(task: TrainingTask, lost: Callable[[PeerLost], None]) -> Group:
     """Meet the other ranks. `lost` is called in a thread when one of them is gone.
 
@@ -101,8 +113,7 @@ def join(task: TrainingTask, lost: Callable[[PeerLost], None]) -> Group:
     import torch
     import torch.distributed as dist
 
-    local = int(os.environ.get(ENV_LOCAL_RANK, "0"))
-    rank = int(os.environ.get(ENV_INDEX, "0")) * task.processes + local
+    local, rank = _local_rank(), rank_of(task)
     host = task.leader if task.nodes > 1 and rank else "127.0.0.1"
     names = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": local,
              "LOCAL_WORLD_SIZE": task.processes, "MASTER_ADDR": host,
@@ -129,6 +140,11 @@ def join(task: TrainingTask, lost: Callable[[PeerLost], None]) -> Group:
     return group
 
 
+def speaks_of_a_lost_peer(message: str) -> bool:
+    """Whether an error of gloo or NCCL says that a peer is gone."""
+    return _LOST.search(message) is not None
+
+
 @contextmanager
 def lost_peers(doing: str) -> Iterator[None]:
     """A collective that fails for want of a peer becomes PeerLost."""
@@ -136,8 +152,10 @@ def lost_peers(doing: str) -> Iterator[None]:
 
     try:
         yield
-    except (dist.DistError, RuntimeError) as error:
-        if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
+    except RuntimeError as error:
+        # The store's errors and the network's are of their own; a backend's may be anything.
+        told = isinstance(error, dist.DistError) and not isinstance(error, dist.DistBackendError)
+        if not told and not speaks_of_a_lost_peer(str(error)):
             raise
         raise PeerLost(
             f"Another rank was lost while {doing}; the next attempt goes on from the last "
