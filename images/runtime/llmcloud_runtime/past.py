@@ -8,7 +8,7 @@ from pathlib import Path
 from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import CheckpointEntry, ModelManifest, TrainingTask
 from llmcloud.cloud.base import Store
-from llmcloud.cloud.errors import OutputOccupied
+from llmcloud.cloud.errors import OutputOccupied, StoreUnreachable
 from llmcloud.cloud.ledger import Ledger
 from llmcloud.cloud.manifest import MANIFEST, read_manifest
 from llmcloud_runtime import checkpoints
@@ -64,7 +64,10 @@ def restore_together(
     aside: list[CheckpointEntry],
 ) -> tuple[CheckpointEntry, Path] | None:
     """The checkpoint that rank 0 finds whole, on every rank's disk; `aside` gets those it does
-    not."""
+    not.
+
+    Raises StoreUnreachable if another rank does not find it whole: all begin at the same step.
+    """
     start: tuple[CheckpointEntry, Path] | None = None
     if group.leads:
         start = checkpoints.restore(store, output_path, durable, folder, aside)
@@ -72,7 +75,13 @@ def restore_together(
     if group.leads or not chosen:
         return start
     wanted = [entry for entry in durable if entry.path == chosen]
-    return checkpoints.restore(store, output_path, wanted, folder)
+    start = checkpoints.restore(store, output_path, wanted, folder)
+    if start is None:
+        raise StoreUnreachable(
+            f"Rank {group.rank} could not read {store.url(output_path + chosen)} whole, which rank "
+            "0 could; the next attempt looks at it again."
+        )
+    return start
 
 
 def begin(
