@@ -14,6 +14,9 @@ from llmcloud.plan.failures import Problem, cause, obstacle, outcome_of
 
 RETRY_SECONDS = 10.0
 RETRY_MOST_SECONDS = 300.0
+STEADY_SECONDS = 600.0
+"""An attempt that ran for so long has not failed at once: the delays begin anew, as the kubelet's
+do."""
 
 
 class State(Enum):
@@ -123,19 +126,29 @@ def _after_failure(
             obsolete=obsolete,
         )  # fmt: skip
     assert latest.finished is not None
-    due = latest.finished + timedelta(seconds=retry_delay_seconds(latest.retries))
+    retries = 0 if _ran_seconds(latest) >= STEADY_SECONDS else latest.retries
+    due = latest.finished + timedelta(seconds=retry_delay_seconds(retries))
     if now < due:
         return Attempt(
-            State.RETRY, latest.attempt, latest.retries, failures, latest, problem=problem,
+            State.RETRY, latest.attempt, retries, failures, latest, problem=problem,
             wait_seconds=(due - now).total_seconds(), obsolete=obsolete,
         )  # fmt: skip
     return Attempt(
         State.START,
         highest + 1,
-        latest.retries + 1,
+        retries + 1,
         failures,
         obsolete=(*obsolete, latest),
     )
+
+
+def _ran_seconds(job: JobView) -> float:
+    """From the last pod's start to the end of the Job; 0 if a pod never started."""
+    began = [pod.began for pod in job.pods]
+    starts = [moment for moment in began if moment is not None]
+    if job.finished is None or not starts or len(starts) < len(began):
+        return 0.0
+    return (job.finished - max(starts)).total_seconds()
 
 
 def moved_attempt(

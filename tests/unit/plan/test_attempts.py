@@ -100,6 +100,23 @@ def test_a_retry_waits_for_its_delay(
     assert (decided.state, decided.number, decided.wait_seconds) == (state, number, wait)
 
 
+@pytest.mark.parametrize(
+    ("ran_seconds", "wait", "retries"),
+    [
+        pytest.param(599, 40.0, 3, id="one that failed soon counts with those before it"),
+        pytest.param(600, 10.0, 1, id="one that ran steadily begins the delays anew"),
+    ],
+)
+def test_the_delays_begin_anew_after_an_attempt_that_ran(
+    ran_seconds: float, wait: float, retries: int
+) -> None:
+    pod = ended(1, "Error", STORE_DOWN, started=at(-ran_seconds), finished=NOW)
+    job = make_job(1, ended_at=NOW, phase="Failed", pod=pod, retries=2)
+    assert decide_attempt((job,), "r", NOW, recorded=1).wait_seconds == wait
+    following = decide_attempt((job,), "r", at(wait), recorded=1)
+    assert (following.state, following.retries) == (State.START, retries)
+
+
 def test_the_next_attempt_carries_its_retries_and_failures_and_no_problem() -> None:
     old = failed_job(retries=2, failures=1)
     decided = decide_attempt((old,), "r", at(1000), recorded=1, backoff_limit=3)
