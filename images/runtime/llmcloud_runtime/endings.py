@@ -4,10 +4,13 @@ import logging
 import os
 import signal
 import threading
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from llmcloud.api.contract import TrainingTask
+from llmcloud.api.names import Reason
 from llmcloud.cloud import outcome as outcomes
 from llmcloud.cloud.base import open_store
 from llmcloud.cloud.errors import TaskError
@@ -15,6 +18,9 @@ from llmcloud_runtime.errors import Hung
 from llmcloud_runtime.group import Group
 from llmcloud_runtime.hang import HangWatch, stacks
 from llmcloud_runtime.progress import Live
+
+KEPT_LINES = 200
+"""Of the log, when an attempt crashes."""
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +53,45 @@ def hang_watch(task: TrainingTask, group: Group, live: Live) -> HangWatch:
         end_now(error, live, keep)
 
     return HangWatch(hung)
+
+
+class _LastLines(logging.Handler):
+    """Remembers the end of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def last_lines_kept(task: TrainingTask, rank: int) -> Iterator[None]:
+    """The pod goes when the next attempt starts: of a crash the end of the log and the traceback
+    stay in the store, below `logs/`. Such an error becomes a TaskError that says where."""
+    kept = _LastLines()
+    logging.getLogger().addHandler(kept)
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TaskError) or outcomes.failure(error).reason is not Reason.CRASHED:
+            raise
+        text = "\n".join([*kept.lines, traceback.format_exc()])
+        path = f"{task.output_path}logs/a{task.attempt}/log-{rank}.txt"
+        try:
+            store = open_store(task.output)
+            store.put(path, text.encode())
+        except TaskError:
+            raise error from None
+        raise TaskError(
+            f"The pod stopped with {type(error).__name__}; the end of its log, with the traceback, "
+            f"is in {store.url(path)}.",
+            reason=Reason.CRASHED,
+        ) from error
+    finally:
+        logging.getLogger().removeHandler(kept)
 
 
 @contextmanager

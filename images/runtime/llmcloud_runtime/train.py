@@ -34,7 +34,7 @@ from llmcloud.cloud.report import Report
 from llmcloud_runtime import checkpoints, configuration, gates, launch, past, schedule
 from llmcloud_runtime import group as groups
 from llmcloud_runtime.data import Data, opened_data
-from llmcloud_runtime.endings import end_now, hang_watch, stop_signal
+from llmcloud_runtime.endings import end_now, hang_watch, last_lines_kept, stop_signal
 from llmcloud_runtime.errors import OutOfMemory, Preempted
 from llmcloud_runtime.flops import work_of
 from llmcloud_runtime.group import Group, lost_peers
@@ -66,9 +66,10 @@ def attempt(task: TrainingTask, report: Report) -> Outcome:
     """Run or resume the job; returns what its termination message says."""
     clock, live = Clock(), Live(task.attempt, report.publish)
     configuration.check_task(task)
-    group = groups.join(task, partial(end_now, live=live))
-    with lost_peers("training together") if group.ranks > 1 else nullcontext():
-        return attempt_of_rank(task, group, live, clock)
+    with last_lines_kept(task, groups.rank_of(task)):
+        group = groups.join(task, partial(end_now, live=live))
+        with lost_peers("training together") if group.ranks > 1 else nullcontext():
+            return attempt_of_rank(task, group, live, clock)
 
 
 def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) -> Outcome:

@@ -15,6 +15,8 @@ _PULL = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
      "RegistryUnavailable", "SignatureValidationFailed"}
 )  # fmt: skip
+LAST_WORDS = 200
+"""Characters of the log's last line in a message."""
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -54,6 +56,12 @@ def _evicted_for_disk(pod: PodView) -> str | None:
     return pod.message if full else None
 
 
+def _last_words(log: str) -> str:
+    """The last line of the log's end, which the kubelet keeps of a pod without an outcome."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return "".join(c for c in lines[-1] if c.isprintable())[:LAST_WORDS] if lines else ""
+
+
 def _terminated(exit_code: int | None, reason: str | None) -> Callable[[PodView], str | None]:
     def said(pod: PodView) -> str | None:
         end = pod.termination
@@ -63,7 +71,9 @@ def _terminated(exit_code: int | None, reason: str | None) -> Callable[[PodView]
             return None
         if reason is not None and end.reason != reason:
             return None
-        return f"exit code {end.exit_code}" + (f", {end.reason}" if end.reason else "")
+        said = f"exit code {end.exit_code}" + (f", {end.reason}" if end.reason else "")
+        last = _last_words(end.message) if end.outcome is None else ""
+        return f"{said}; its log ends with: {last}" if last else said
 
     return said
 

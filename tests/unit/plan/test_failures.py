@@ -155,6 +155,11 @@ def test_nothing_is_known_to_keep(pod: PodView) -> None:
             id="crashed",
         ),
         pytest.param(
+            failed_job(1, "Error", "Traceback ...\n\x1b[1mOSError: no route\n\n"), Reason.CRASHED,
+            Retry.USER, "(exit code 1, Error; its log ends with: [1mOSError: no route)",
+            id="crashed before it could say why",
+        ),
+        pytest.param(
             failed_job(137, "Error"), Reason.CRASHED, Retry.USER, "exit code 137", id="killed",
         ),
         pytest.param(
