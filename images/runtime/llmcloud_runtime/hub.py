@@ -16,6 +16,8 @@ from llmcloud.cloud.manifest import sha256_of
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """Files that cannot hold code."""
+UNWANTED = ("*/*",)
+"""Below the folder are the same weights for other programs (original/, onnx/)."""
 
 
 def download(model: HubInput, folder: Path) -> tuple[str, list[FileEntry]]:
@@ -33,6 +35,7 @@ def download(model: HubInput, folder: Path) -> tuple[str, list[FileEntry]]:
             local_dir=folder,
             token=token,
             allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
         )
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ConfigurationInvalid(

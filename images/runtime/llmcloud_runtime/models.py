@@ -27,7 +27,7 @@ from transformers import (
 from llmcloud.api.contract import FetchTask, ModelInput
 from llmcloud.api.model import TaskName
 from llmcloud.cloud.errors import ConfigurationInvalid
-from llmcloud.cloud.fetch import COMPLETE, fetch, refuse_code
+from llmcloud.cloud.fetch import COMPLETE, fetch
 from llmcloud.cloud.manifest import files_digest
 from llmcloud_runtime.configuration import model_arguments
 from llmcloud_runtime.encoding import CHAT_TEMPLATE, Tokenizer
@@ -78,7 +78,6 @@ def fetch_model(model: ModelInput, url: str, folder: Path) -> Source | None:
     elif model.hub is not None:
         url, files = download(model.hub, folder)
         digest = files_digest(files)
-        refuse_code([file.key for file in files])
     else:
         return None
     if not (folder / "config.json").exists():
