@@ -115,6 +115,32 @@ async def test_a_prompt_without_its_input_is_refused(
     assert engine.asked == []
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+async def test_an_input_that_its_prompt_would_multiply_beyond_the_bound_is_refused(
+    start_gateway: StartGateway, start_engine: StartEngine, path: str
+) -> None:
+    engine = await start_engine()
+    once, often = Prompt(name="once"), Prompt(name="often", user="{input}" * 2000)
+    gateway = await start_gateway(route(engine, prompts=[once, often]), body_bytes=100_000)
+    for text, model, status in (
+        ("x" * 45_000, "wiki/once", 200),
+        ("x" * 48, "wiki/often", 200),
+        ("x" * 49, "wiki/often", 413),
+        ("\u00e9" * 20, "wiki/often", 413),
+    ):
+        said = {"messages": [{"role": "user", "content": text}], "prompt": text}
+        answer = await asked_with(gateway, path, model, **said)
+        assert answer.status == status
+    assert answer.headers["x-llmcloud-reason"] == "BodyTooLarge"
+    parts = [{"type": "text", "text": "x" * 48}]
+    answer = await asked_with(
+        gateway, CHAT, "wiki/often", messages=[{"role": "user", "content": parts}]
+    )
+    assert answer.status == 413
+    assert len(engine.asked) == 2
+    assert gateway.clients.buffers.bytes == 0
+
+
 async def test_prompts_and_adapters_are_models_of_their_own(
     start_gateway: StartGateway, start_engine: StartEngine
 ) -> None:

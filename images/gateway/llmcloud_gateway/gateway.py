@@ -85,7 +85,8 @@ class Gateway:
             span.attributes["k8s.namespace.name"] = live.route.namespace
             span.attributes["llmcloud.deployment"] = live.route.name
         if served.prompt is not None:
-            body = with_prompt(served.prompt, wanted.said, live.route.model, path)
+            most_bytes = self._limits.body_bytes
+            body = with_prompt(served.prompt, wanted.said, live.route.model, path, most_bytes)
             request.change_body(body)
             wanted = read_wanted(body)
         admission = Admission(key.budget) if key is not None else None

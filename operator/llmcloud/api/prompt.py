@@ -1,12 +1,13 @@
 """A prompt that is kept with a deployment, so that clients send their input only."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, StringConstraints
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import rules
 
+MOST_PLACES: Final = 8
 PromptText = Annotated[str, StringConstraints(max_length=16384)]
 
 
@@ -27,6 +28,10 @@ class Prompt(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            ("self.user.contains('{input}')", "user must say where the input goes: add {input}")
+            ("self.user.contains('{input}')", "user must say where the input goes: add {input}"),
+            (
+                f"self.user.split('{{input}}').size() <= {MOST_PLACES + 1}",
+                f"user may repeat the input {MOST_PLACES} times at most: remove some {{input}}",
+            ),
         )
     )
