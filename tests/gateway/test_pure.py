@@ -10,7 +10,7 @@ from llmcloud_gateway.errors import engine_error_body
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.paths import Action, Match, match
 from llmcloud_gateway.routes import LiveRoute, Routes
-from llmcloud_gateway.usage import Usage
+from llmcloud_gateway.usage import Usage, WithoutUsage
 from tests.gateway.conftest import route
 
 
@@ -151,3 +151,31 @@ def test_the_oldest_deployment_has_the_models_name() -> None:
     assert routes.find(None, "secret") is None
     assert routes.find("a", "secret") is not None
     assert [served.live.route.name for served in routes.models("b")] == ["young"]
+
+
+TEXT_EVENT = b'data: {"choices": [{"delta": {"content": "a"}}]}'
+USAGE_EVENT = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+FILTER_EVENT = b'data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}'
+DONE = b"data: [DONE]"
+
+
+@pytest.mark.parametrize("gap", [b"\n\n", b"\r\n\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 64, 1000])
+def test_only_the_event_of_the_usage_is_hidden_however_the_stream_is_cut(
+    gap: bytes, size: int
+) -> None:
+    events = [FILTER_EVENT, TEXT_EVENT, TEXT_EVENT, USAGE_EVENT, DONE]
+    stream = b"".join(event + gap for event in events)
+    hider = WithoutUsage()
+    shown = b"".join(hider.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+    assert shown + hider.end() == stream.replace(USAGE_EVENT + gap, b"")
+
+
+def test_whole_events_are_shown_at_once_and_large_ones_in_parts() -> None:
+    hider = WithoutUsage()
+    assert hider.feed(TEXT_EVENT + b"\n\n") == TEXT_EVENT + b"\n\n"
+    assert hider.feed(TEXT_EVENT + b"\r\n\r\ndata") == TEXT_EVENT + b"\r\n\r\n"
+    assert hider.feed(b": x") == b""
+    assert hider.end() == b"data: x"
+    assert hider.feed(b"x" * 100_000) == b"data: x" + b"x" * 100_000
+    assert hider.end() == b""

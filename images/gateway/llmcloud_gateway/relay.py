@@ -17,7 +17,7 @@ from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
 from llmcloud_gateway.routes import LiveRoute, Replica
 from llmcloud_gateway.upstream import EngineBroke, EngineConnection, EngineUnreachable
-from llmcloud_gateway.usage import Usage
+from llmcloud_gateway.usage import Usage, WithoutUsage
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class _Answer:
         "_clock",
         "_error",
         "_headers",
+        "_hider",
         "_last_byte",
         "_live",
         "_request",
@@ -69,6 +70,7 @@ class _Answer:
         self._live = call.live
         self._usage = call.usage = Usage()
         self._call = call
+        self._hider = WithoutUsage() if call.hides_usage else None
         self._error: bytearray | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self.response = call.response
@@ -110,8 +112,8 @@ class _Answer:
                 stats.gaps.observe(now - self._last_byte)
             self._last_byte = now
         self._usage.feed(data)
-        if self._call.hides_usage and self.events and _USAGE_ONLY.search(data):
-            data = _without_usage(data)
+        if self._hider is not None and self.events:
+            data = self._hider.feed(data)
         self.response.write(data)
 
     def flush(self) -> None:
@@ -120,6 +122,8 @@ class _Answer:
     def end(self) -> None:
         """The response came whole."""
         if self._error is None:
+            if self._hider is not None:
+                self.response.write(self._hider.end())
             self.response.end()
             input_tokens, output_tokens = self._usage.tokens()
             self._live.stats.input_tokens += input_tokens
