@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ from llmcloud_gateway.report import Report
 from llmcloud_gateway.routes import Routes
 from llmcloud_gateway.server import Server
 from llmcloud_gateway.traces import Traces
+from tests.contract.certificates import write_certificate
 from tests.gateway.client import get
+from tests.gateway.egress_pod import Pod
 from tests.gateway.engine import Engine
+from tests.gateway.providers import listen
 
 
 def pytest_asyncio_loop_factories(
@@ -149,3 +153,29 @@ def start_engine(started: AsyncExitStack) -> StartEngine:
         return engine
 
     return start
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def pod(tmp_path: Path, certificate: tuple[Path, Path]) -> Pod:
+    return Pod(tmp_path, certificate[0])
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as entered:
+        yield entered
+
+
+@pytest.fixture
+def start(stack: AsyncExitStack, certificate: tuple[Path, Path]) -> Any:
+    async def begin(provider: Any) -> Any:
+        runner, provider.port = await listen(provider.handle, certificate)
+        stack.push_async_callback(runner.cleanup)
+        return provider
+
+    return begin

@@ -24,6 +24,13 @@ GRANTED = "ya29.granted"
 EMAIL = "caller@team-a.iam.gserviceaccount.com"
 MODEL = "big-one"
 WORDS = ("one", "two", "three")
+_GENERATION = {"model", "stream", "stream_options", "n", "seed", "max_tokens"}
+MEMBERS = {
+    "chat/completions": {*_GENERATION, "messages", "max_completion_tokens"},
+    "completions": {*_GENERATION, "prompt", "best_of"},
+    "embeddings": {"model", "input", "dimensions", "encoding_format", "user"},
+}
+"""What OpenAI documents for each endpoint, as far as the tests use it; others are refused."""
 
 
 def refuse(status: int, why: str) -> web.Response:
@@ -39,8 +46,11 @@ class Provider:
     headers: dict[str, str] = field(default_factory=dict)
     foreign: tuple[str, ...] = ("x-api-key", "cookie", "x-forwarded-for")
     """Headers that must not come."""
+    unknown: tuple[str, ...] = ()
+    """Members that this model or version does not take, though the endpoint's document has them."""
     status: int = 200
     usage: bool = True
+    """Told in a stream only to who asks for it."""
     permits: asyncio.Semaphore | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
@@ -48,6 +58,23 @@ class Provider:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.connections.add(request.transport)
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        body = await request.json()
+        if body.get("model") != MODEL:
+            return refuse(404, f"the model {body.get('model')} does not exist")
+        if problem := self._problem(body):
+            return refuse(400, problem)
+        self.asked.append(body)
+        if self.permits is not None:
+            await self.permits.acquire()
+        if self.status != 200:
+            answer = refuse(self.status, "not now")
+            answer.headers["retry-after"] = "7"
+            return answer
+        return await self._answer(request, body)
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
         if request.path != self.path or dict(request.query) != self.query:
             return refuse(404, f"nothing is at {request.path_qs}")
         for name, value in self.headers.items():
@@ -59,29 +86,45 @@ class Provider:
             return refuse(415, "it is not JSON")
         if request.headers["host"] != f"127.0.0.1:{self.port}":
             return refuse(421, "another host was meant")
-        body = await request.json()
-        if body.get("model") != MODEL or not isinstance(body.get("messages"), list):
-            return refuse(404, f"the model {body.get('model')} does not exist")
-        self.asked.append(body)
-        if self.permits is not None:
-            await self.permits.acquire()
-        if self.status != 200:
-            answer = refuse(self.status, "not now")
-            answer.headers["retry-after"] = "7"
-            return answer
-        return await self._answer(request, body)
+        return None
+
+    @property
+    def _endpoint(self) -> str:
+        return next(name for name in MEMBERS if self.path.endswith(f"/{name}"))
+
+    def _problem(self, body: dict[str, Any]) -> str:
+        known = MEMBERS[self._endpoint].difference(self.unknown)
+        if strange := sorted(body.keys() - known):
+            return f"Unrecognized request argument supplied: {strange[0]}"
+        if "max_tokens" in body and "max_completion_tokens" in body:
+            return "max_tokens and max_completion_tokens exclude each other"
+        if "stream_options" in body and not body.get("stream"):
+            return "stream_options is for streams only"
+        needed = {
+            "chat/completions": "messages",
+            "completions": "prompt",
+            "embeddings": "input",
+        }[self._endpoint]
+        return "" if isinstance(body.get(needed), str | list) else f"{needed} is missing"
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         usage = {"usage": {"prompt_tokens": 5, "completion_tokens": 3}} if self.usage else {}
+        if self._endpoint == "embeddings":
+            made = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
+            return web.json_response({"data": made, "usage": {"prompt_tokens": 5}})
         if not body.get("stream"):
             message = {"role": "assistant", "content": " ".join(WORDS)}
-            return web.json_response({"choices": [{"message": message}], **usage})
+            chat = self._endpoint == "chat/completions"
+            choice = {"message": message} if chat else {"text": message["content"]}
+            return web.json_response({"choices": [choice], **usage})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         for word in WORDS:
             chunk = {"choices": [{"delta": {"content": word}}]}
             await response.write(b"data: %s\n\n" % json.dumps(chunk).encode())
-        await response.write(b"data: %s\n\n" % json.dumps({"choices": [], **usage}).encode())
+        if usage and (body.get("stream_options") or {}).get("include_usage"):
+            last = json.dumps({"choices": [], **usage}).encode()
+            await response.write(b"data: %s\n\n" % last)
         await response.write(b"data: [DONE]\n\n")
         return response
 

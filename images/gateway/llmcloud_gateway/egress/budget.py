@@ -8,11 +8,11 @@ flight counted as spent: it can only spend less.
 
 import asyncio
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,12 +20,11 @@ from llmcloud.api.external import EgressLease, EgressLeases
 from llmcloud.api.leases import DAY_SECONDS, KeySample, WindowSample, day_of
 from llmcloud_gateway.errors import GatewayError
 
-OUTPUT_TOKENS = 4096
-"""Asked for where a request does not say how many it wants."""
+log = logging.getLogger(__name__)
+
 LEASE_SECONDS = 10.0
 """How long a request waits for a lease that may come."""
 _POLL_SECONDS = 0.1
-_COUNTS = ("max_completion_tokens", "max_tokens")
 
 
 class Budget:
@@ -53,11 +52,7 @@ class Budget:
         self._waiting = 0
         self._in_order = asyncio.Lock()
         if tokens_per_day is not None:
-            self._remember()
-
-    @property
-    def bounded(self) -> bool:
-        return self._most is not None
+            self._remember(tokens_per_day)
 
     async def reserve(self, tokens: int) -> str:
         """Sets `tokens` aside; the day it is of.
@@ -148,30 +143,20 @@ class Budget:
         if day != self._day:
             self._day, self._spent, self._reserved = day, 0, 0
 
-    def _remember(self) -> None:
+    def _remember(self, most: int) -> None:
         self._turn()
         try:
             said = json.loads(self._file.read_text())
+            day, spent = str(said["day"]), int(said["spent"])
         except FileNotFoundError:
             return
-        if said["day"] == self._day:
-            self._spent = said["spent"]
+        except (ValueError, KeyError, TypeError):  # cut short: the node went down
+            log.warning("%s cannot be read: what was leased counts as spent", self._file)
+            day, spent = self._day, self._lease(most).tokens
+        if day == self._day:
+            self._spent = spent
 
     def _write(self) -> None:
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps({"day": self._day, "spent": self._spent + self._reserved}))
         os.replace(new, self._file)
-
-
-def bounded_request(body: dict[str, Any], body_bytes: int, *, newer: bool) -> tuple[Any, int]:
-    """The request with a bound on its output, and the most tokens that it may take.
-
-    A token is at least one byte, so a body has at most as many as bytes. `newer`: the provider
-    calls the bound max_completion_tokens.
-    """
-    asked = [body[name] for name in _COUNTS if isinstance(body.get(name), int)]
-    if not asked:
-        body = {**body, _COUNTS[0] if newer else _COUNTS[1]: OUTPUT_TOKENS}
-    most = max(0, max(asked, default=OUTPUT_TOKENS))
-    answers = body.get("n")
-    return body, body_bytes + most * (answers if isinstance(answers, int) and answers > 0 else 1)

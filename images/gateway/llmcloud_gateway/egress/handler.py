@@ -1,7 +1,6 @@
 """One request of a gateway, asked of the provider under the pod's key."""
 
 import asyncio
-import json
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -9,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from llmcloud.api.external import EgressTask
-from llmcloud_gateway.egress.budget import Budget, bounded_request
+from llmcloud_gateway.egress.budget import Budget
 from llmcloud_gateway.egress.dialects import PATHS, Target, key_header, target
 from llmcloud_gateway.egress.google import AccessTokens
+from llmcloud_gateway.egress.outgoing import outgoing
 from llmcloud_gateway.egress.provider import AddressForbidden, Network, ProviderPool
 from llmcloud_gateway.errors import (
     ENGINE_ERROR_BYTES,
     GatewayError,
-    body_invalid,
     engine_error_body,
     not_found,
 )
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
 from llmcloud_gateway.upstream import EngineBroke, EngineUnreachable
-from llmcloud_gateway.usage import Usage
+from llmcloud_gateway.usage import Usage, WithoutUsage
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +70,12 @@ class Egress:
         path = request.target.decode("latin-1").partition("?")[0]
         if request.method != b"POST" or path not in PATHS:
             raise not_found(path)
-        body, most = self._body(request.body)
+        asked = outgoing(self._external, path, request.body)
+        most = asked.most_tokens
         day = await self._budget.reserve(most)
-        answer = _Answer(response)
+        answer = _Answer(response, hides_usage=asked.hides_usage)
         try:
-            await self._ask(target(self._external, path), request.id, body, answer)
+            await self._ask(target(self._external, path), request.id, asked.body, answer)
         finally:
             self._budget.settle(day, most, answer.tokens(most))
         if answer.status in (401, 403):
@@ -88,21 +88,6 @@ class Egress:
                 "has to correct the Secret that external.apiKeySecretRef names.",
             )
         answer.end()
-
-    def _body(self, said: bytes) -> tuple[bytes, int]:
-        """The request under the provider's name of the model, and the most tokens it may take."""
-        try:
-            wanted = json.loads(said)
-        except (ValueError, RecursionError):
-            raise body_invalid("it is not JSON.") from None
-        if not isinstance(wanted, dict):
-            raise body_invalid("it is not a JSON object.")
-        wanted["model"] = self._external.model
-        most = 0
-        if self._budget.bounded:
-            newer = self._external.provider in ("openai", "azure-openai")
-            wanted, most = bounded_request(wanted, len(said), newer=newer)
-        return json.dumps(wanted).encode(), most
 
     async def _ask(self, where: Target, id_: bytes, body: bytes, answer: "_Answer") -> None:
         headers = {"content-type": "application/json", "x-request-id": id_.decode()}
@@ -227,9 +212,10 @@ class _Whole:
 class _Answer(_Whole):
     """Passes a provider's answer on as it comes. Errors are kept, to be told in OpenAI's words."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, *, hides_usage: bool) -> None:
         super().__init__()
         self._response = response
+        self._hider = WithoutUsage() if hides_usage else None
         self._usage = Usage()
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -252,7 +238,7 @@ class _Answer(_Whole):
             super().on_data(data)
             return
         self._usage.feed(data)
-        self._response.write(data)
+        self._response.write(data if self._hider is None else self._hider.feed(data))
 
     def flush(self) -> None:
         self._response.flush()
@@ -267,6 +253,8 @@ class _Answer(_Whole):
     def end(self) -> None:
         """The answer came whole."""
         if self.status == 200:
+            if self._hider is not None:
+                self._response.write(self._hider.end())
             self._response.end()
             return
         status = self.status if self.status >= 400 else 502
