@@ -17,6 +17,7 @@ from llmcloud_gateway.wanted import MEDIA_TOKENS, TEMPLATE_TOKENS
 from tests.gateway.client import CHAT, chat, connect, post
 from tests.gateway.conftest import eventually
 from tests.gateway.egress_pod import (
+    LOOPBACK,
     OPENAI,
     Pod,
     bounded,
@@ -82,6 +83,25 @@ async def test_a_streams_usage_is_asked_for_and_hidden_from_who_did_not(
     async with pod.serving(external("compatible", provider.port)):
         await post(pod.port, CHAT, json.dumps(said).encode())
     assert "stream_options" not in provider.asked[-1]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "key", "reason"),
+    [
+        (LOOPBACK, KEY, "ProviderUnreachable"),
+        ((), KEY, "AddressForbidden"),
+        (LOOPBACK, "", "ProviderRefusedKey"),
+    ],
+)
+async def test_a_request_that_no_provider_got_costs_nothing(
+    pod: Pod, allowed: tuple[str, ...], key: str, reason: str
+) -> None:
+    pod.key_file.write_text(key)
+    async with pod.serving(external("compatible", 9, tokensPerDay=1000), allowed):
+        for _ in range(3):
+            answer = await post(pod.port, CHAT, bounded(400))
+            assert (answer.status, answer.headers["x-llmcloud-reason"]) == (502, reason)
+    assert spent(pod) == 0
 
 
 async def test_a_killed_container_has_spent_what_was_in_flight(tmp_path: Path) -> None:

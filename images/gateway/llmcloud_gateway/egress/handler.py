@@ -122,6 +122,7 @@ class Egress:
                 done = False
                 try:
                     sink.attach(connection.transport)
+                    sink.sent = True
                     async with asyncio.timeout(seconds) as limit:
                         sink.on_first = lambda: limit.reschedule(None)
                         await connection.exchange([head, body], sink)
@@ -191,6 +192,7 @@ class _Whole:
     """Keeps an answer that is small."""
 
     def __init__(self) -> None:
+        self.sent = False
         self.status = 0
         self.body = bytearray()
         self.on_first: Callable[[], None] = lambda: None
@@ -244,7 +246,12 @@ class _Answer(_Whole):
         self._response.flush()
 
     def tokens(self, most: int) -> int:
-        """What the request took: by the provider's count, else the most that it may have."""
+        """What the request took: by the provider's count, else the most that it may have.
+
+        Nothing where the provider was not reached, or refused.
+        """
+        if not self.sent:
+            return 0
         if self.status != 200:
             return 0 if self.status else most
         given, made = self._usage.tokens()
