@@ -164,7 +164,7 @@ def test_counts_begin_anew_with_the_window() -> None:
     one = Groups()
     one.update(route(*STABLE, *CANARY, groups=groups(10), window="1"))
     (_, canary) = one
-    canary.tally.ended(failed=True)
+    canary.tally.ended(502)
     canary.tally.began(math.e)
     one.update(route(*STABLE, *CANARY, groups=groups(20), window="1"))
     expected = GroupSample(name="new", requests=1, errors=1, streams=1, log_seconds=1.0)
@@ -192,6 +192,19 @@ async def test_requests_streams_and_errors_are_counted_by_group(
     assert streams[1] == 0
     of = {"deployment": "wiki", "revision": "new"}
     assert await gateway.metric("group_requests_total", outcome="failed", **of) == 10
+
+
+async def test_refusals_are_counted_apart_from_errors(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    old, new = await start_engine("old"), await start_engine("new", fault="refusal")
+    gateway = await start_gateway(canary_route(old, canary=new, weight=25))
+    answers = [await post(gateway.port, CHAT, chat()) for _ in range(8)]
+    assert Counter(answer.status for answer in answers) == {200: 6, 422: 2}
+    groups = (await gateway.sample()).groups
+    assert [(g.requests, g.errors, g.refusals) for g in groups] == [(6, 0, 0), (2, 0, 2)]
+    of = {"deployment": "wiki", "revision": "new"}
+    assert await gateway.metric("group_requests_total", outcome="refused", **of) == 2
 
 
 async def test_a_first_byte_that_is_late_by_the_engine_counts_and_waiting_for_one_does_not(

@@ -21,18 +21,22 @@ LEAST_SECONDS = 1e-4
 class Tally:
     """How a group has answered in one window."""
 
-    __slots__ = ("errors", "log_seconds", "requests", "streams")
+    __slots__ = ("errors", "log_seconds", "refusals", "requests", "streams")
 
     def __init__(self) -> None:
         self.requests = 0
         self.errors = 0
+        self.refusals = 0
         self.streams = 0
         self.log_seconds = 0.0
 
-    def ended(self, *, failed: bool) -> None:
-        """An engine took a request and answered it, or failed to."""
+    def ended(self, status: int) -> None:
+        """An engine took a request and answered it; 5xx also if it failed to."""
         self.requests += 1
-        self.errors += failed
+        if status >= 500:
+            self.errors += 1
+        elif status >= 400:
+            self.refusals += 1
 
     def began(self, seconds: float) -> None:
         """The first byte of a stream came that long after the engine had been asked."""
@@ -60,6 +64,7 @@ class Group:
             name=self.name,
             requests=tally.requests,
             errors=tally.errors,
+            refusals=tally.refusals,
             streams=tally.streams,
             log_seconds=round(tally.log_seconds, 6),
         )

@@ -162,8 +162,9 @@ class _GatewayCollector(Collector):
             for reason, number in sorted(stats.spilled.items()):
                 spilled.add_metric([*labels, reason], number)
             for group in live.sample().groups:
-                answered = group.requests - group.errors
+                answered = group.requests - group.errors - group.refusals
                 tried.add_metric([*labels, group.name, "answered"], answered)
+                tried.add_metric([*labels, group.name, "refused"], group.refusals)
                 tried.add_metric([*labels, group.name, "failed"], group.errors)
             in_flight.add_metric(labels, live.in_flight)
             waiting.add_metric(labels, live.waiting)

@@ -221,7 +221,7 @@ class Call:
                 if not error.stale:
                     self._eject(replica)
                     if sent:
-                        tally.ended(failed=True)
+                        tally.ended(502)
             finally:
                 self.live.release(replica)
             tried.add(replica)
@@ -249,7 +249,7 @@ class Call:
             )
             done = True
         except EngineBroke as error:
-            tally.ended(failed=True)
+            tally.ended(502)
             return answer.broke(replica, error)
         finally:
             self.response.attach(None)
@@ -257,7 +257,7 @@ class Call:
                 replica.pool.give_back(connection)
             else:
                 connection.drop()
-        tally.ended(failed=answer.status >= 500)
+        tally.ended(answer.status)
         if answer.status >= 500 and self.live.fallback_for("EngineFailed"):
             self.asked = False
             raise GatewayError(

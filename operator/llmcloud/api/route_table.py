@@ -59,6 +59,7 @@ class GroupSample(ApiModel):
     name: str
     requests: int = 0  # that an engine took, less those whose client left
     errors: int = 0  # of these: answered with 5xx, not at all, or not to the end
+    refusals: int = 0  # of these: answered with 4xx
     streams: int = 0  # that had a first byte
     log_seconds: float = 0.0  # sum of ln(seconds) from the engine's being asked to that byte
 

@@ -216,6 +216,7 @@ def _grouped(
             name=group.name,
             requests=before.requests + group.requests,
             errors=before.errors + group.errors,
+            refusals=before.refusals + group.refusals,
             streams=before.streams + group.streams,
             log_seconds=before.log_seconds + group.log_seconds,
         )

@@ -72,7 +72,7 @@ def test_gateways_are_summed() -> None:
 
 def counted(window: str, **groups: int) -> GatewaySamples:
     tried = [
-        GroupSample(name=n, requests=r, errors=1, streams=r, log_seconds=0.5)
+        GroupSample(name=n, requests=r, errors=1, refusals=2, streams=r, log_seconds=0.5)
         for n, r in groups.items()
     ]
     return sample(window=window, groups=tried)
@@ -84,12 +84,16 @@ def test_what_gateways_count_of_a_canary_is_summed_within_its_window() -> None:
     clock.round(g=counted("2", old=30, new=3), h=counted("2", old=5), i=counted("1", new=90))
     groups = clock.book.groups(clock.now, KEY, "2")
     assert groups == {
-        "old": GroupSample(name="old", requests=35, errors=2, streams=35, log_seconds=1.0),
-        "new": GroupSample(name="new", requests=3, errors=1, streams=3, log_seconds=0.5),
+        "old": GroupSample(
+            name="old", requests=35, errors=2, refusals=4, streams=35, log_seconds=1.0
+        ),
+        "new": GroupSample(
+            name="new", requests=3, errors=1, refusals=2, streams=3, log_seconds=0.5
+        ),
     }
     clock.round(g=counted("2", new=4))
     assert clock.book.groups(clock.now, KEY, "2") == {
-        "new": GroupSample(name="new", requests=4, errors=1, streams=4, log_seconds=0.5)
+        "new": GroupSample(name="new", requests=4, errors=1, refusals=2, streams=4, log_seconds=0.5)
     }
     assert clock.book.groups(clock.now + STALE_SECONDS + 1, KEY, "2") is None
 
