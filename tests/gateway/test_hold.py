@@ -1,6 +1,8 @@
 """Requests that wait for a replica: until one comes, the deadline passes or the client leaves."""
 
 import asyncio
+import re
+import time
 
 from tests.gateway.client import CHAT, chat, connect, post, request
 from tests.gateway.conftest import StartEngine, StartGateway, eventually, route
@@ -52,6 +54,27 @@ async def test_a_held_stream_hears_comments_and_then_its_answer(
         body = b"".join(await client.chunks())
     assert body.count(b"data: {") == 4
     assert b"HTTP/1.1" not in body
+
+
+async def test_a_held_stream_hears_its_place_and_when_a_replica_is_expected(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    expected = int(time.time()) + 1000
+    gateway = await start_gateway(route(replica_expected=expected), comment_seconds=0.05)
+    async with connect(gateway.port) as one, connect(gateway.port) as two:
+        for client in (one, two):
+            client.send(request("POST", CHAT, chat(stream=True)))
+            await client.head()
+        comment = await two.chunk()
+        told = re.fullmatch(rb": waiting for a replica, place 2 of 2, about (\d+) s\n\n", comment)
+        assert told
+        assert 0 < int(told[1]) <= 1000
+        one.writer.transport.abort()
+        gateway.serve(route())
+        while b"place 1 of 1\n" not in await two.chunk():
+            pass
+        gateway.serve(route(await start_engine()))
+        assert b"".join(await two.chunks()).count(b"data: {") == 4
 
 
 async def test_a_held_stream_hears_an_engines_refusal_as_an_event(

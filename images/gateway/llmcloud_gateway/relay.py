@@ -6,7 +6,7 @@ the trace context: no credentials, and no X-Request-Id, which engines use to tel
 
 import asyncio
 import logging
-import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,14 +15,12 @@ from llmcloud_gateway.groups import Tally
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.request import Request
 from llmcloud_gateway.response import Response
-from llmcloud_gateway.routes import LiveRoute, Replica
+from llmcloud_gateway.routes import LiveRoute, Place, Replica
 from llmcloud_gateway.upstream import EngineBroke, EngineConnection, EngineUnreachable
 from llmcloud_gateway.usage import Usage, WithoutUsage
 
 log = logging.getLogger(__name__)
 
-_USAGE_ONLY = re.compile(rb'"choices": ?\[\]')
-"""In the event that ends a stream after `include_usage`."""
 _FORWARDED = (b"traceparent", b"tracestate")
 _NOT_RELAYED = frozenset(
     (
@@ -300,7 +298,7 @@ class Call:
                 await asyncio.wait([place], timeout=pause)
                 if self.stream and not place.done():
                     self.response.start_events()
-                    self.response.write(b": waiting for a replica\n\n")
+                    self.response.write(_comment(self.live, place))
                     self.response.flush()
             replica = place.result()
             granted = True
@@ -311,10 +309,11 @@ class Call:
                 self.live.leave(place)
 
 
-def _without_usage(data: bytes) -> bytes:
-    """Whole events of a read, less those that say only the usage."""
-    events = data.split(b"\n\n")
-    return b"\n\n".join(event for event in events if not _USAGE_ONLY.search(event))
+def _comment(live: LiveRoute, place: Place) -> bytes:
+    """For a stream that waits: its place, and when a replica is expected if that is known."""
+    text = f": waiting for a replica, place {live.position(place)} of {live.waiting}"
+    seconds = (live.route.replica_expected or 0) - time.time()
+    return f"{text}, about {seconds:.0f} s\n\n".encode() if seconds > 1 else f"{text}\n\n".encode()
 
 
 def _deadline_exceeded(model: str, seconds: int) -> GatewayError:

@@ -46,6 +46,14 @@ class Replica:
         self.last_turn = 0
 
 
+class Place(asyncio.Future[Replica]):
+    """A place in a route's queue, which gets a replica."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self.number = number
+
+
 class LiveRoute:
     """One deployment: its replicas, its queue, its counts."""
 
@@ -60,7 +68,8 @@ class LiveRoute:
         self._limits = limits
         self._clock = clock
         self._replicas: dict[str, Replica] = {}
-        self._waiting: deque[asyncio.Future[Replica]] = deque()
+        self._waiting: deque[Place] = deque()
+        self._last_number = 0
         self.groups = Groups()
         self._last_active = clock()
 
@@ -176,16 +185,16 @@ class LiveRoute:
 
     # The queue
 
-    def wait(self, *, first: bool) -> asyncio.Future[Replica]:
-        """A place in the queue: a future that gets a replica. GatewayError 429 if it is full.
+    def wait(self, *, first: bool) -> Place:
+        """A place in the queue. GatewayError 503 if it is full.
 
         `first`: a request that had its turn before and lost its replica; it is never refused.
-        The caller hands the future to `leave` if it gives up.
+        The caller hands the place to `leave` if it gives up.
         """
-        future: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
         if first:
-            self._waiting.appendleft(future)
-            return future
+            place = Place((self._waiting[0].number if self._waiting else self._last_number) - 1)
+            self._waiting.appendleft(place)
+            return place
         if len(self._waiting) >= self.route.hold_max_requests:
             raise GatewayError(
                 429,
@@ -194,17 +203,23 @@ class LiveRoute:
                 f"{len(self._waiting)} requests wait already (spec.hold.maxRequests). Try again.",
                 retry_after_seconds=1 if self._replicas else 10,
             )
-        self._waiting.append(future)
-        return future
+        self._last_number += 1
+        place = Place(self._last_number)
+        self._waiting.append(place)
+        return place
 
-    def leave(self, future: asyncio.Future[Replica]) -> None:
+    def position(self, place: Place) -> int:
+        """From 1, of a place that still waits. Who left from between may be counted yet."""
+        return min(max(0, place.number - self._waiting[0].number) + 1, len(self._waiting))
+
+    def leave(self, place: Place) -> None:
         """Gives up a place in the queue, or the replica if it came at the same moment."""
-        if future.done():
-            if not future.cancelled() and future.exception() is None:
-                self.release(future.result())
+        if place.done():
+            if not place.cancelled() and place.exception() is None:
+                self.release(place.result())
         else:
-            self._waiting.remove(future)
-            future.cancel()
+            self._waiting.remove(place)
+            place.cancel()
             self._last_active = self._clock()
 
     def serve_waiting(self) -> None:
@@ -264,9 +279,9 @@ class LiveRoute:
         self._replicas = {}
         if self.fallback is not None:
             self.fallback.remove()
-        for future in self._waiting:
-            if not future.done():
-                future.set_exception(model_not_found(self.route.model, self.route.namespace))
+        for place in self._waiting:
+            if not place.done():
+                place.set_exception(model_not_found(self.route.model, self.route.namespace))
         self._waiting.clear()
 
 

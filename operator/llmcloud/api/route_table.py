@@ -32,6 +32,7 @@ class Route(ApiModel):
     in_flight_per_replica: int
     hold_max_requests: int
     hold_deadline_seconds: int
+    replica_expected: int | None = None  # Unix seconds, while one starts; by the last cold start
     fallback_endpoints: list[str] = []  # of the egress pods that answer instead
     fallback_when: list[Spill] = []
     created: int  # Unix seconds, for /v1/models

@@ -19,6 +19,7 @@ from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 from llmcloud.plan.autoscaling import endpoint
 from llmcloud.plan.children import PodView
+from llmcloud.plan.coldstart import total_seconds
 from llmcloud.plan.deployment_world import served_name
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.model import Manifest, Owner, Plan, from_timestamp, parse
@@ -112,8 +113,10 @@ def route_list(world: RoutesWorld) -> list[Route]:
             continue
         shared = holding[served_name(owner, spec)].uid == owner.uid
         bare = _bare(owner, spec, shared, _loaded(owner, spec))
-        pods = [p for p in world.pods.get((owner.namespace, owner.uid), ()) if _answers(p)]
-        routes.append(bare.model_copy(update=_places(owner, spec, pods)))
+        found = world.pods.get((owner.namespace, owner.uid), ())
+        told = _places(owner, spec, [pod for pod in found if _answers(pod)])
+        told["replica_expected"] = _expected(owner, found)
+        routes.append(bare.model_copy(update=told))
     return sorted(routes, key=lambda route: (route.namespace, route.name))
 
 
@@ -158,6 +161,13 @@ def _loaded(owner: Owner, spec: LLMDeploymentSpec) -> list[str]:
     status = owner.status.get("adapters") or []
     ready = {one["name"] for one in status if one.get("ready")}
     return [adapter.name for adapter in spec.adapters if adapter.name in ready]
+
+
+def _expected(owner: Owner, pods: Iterable[PodView]) -> int | None:
+    """When the oldest replica that starts will be ready if it takes as long as the last one did."""
+    seconds = total_seconds((owner.status.get("scaling") or {}).get("coldStart") or {})
+    begun = [p.created for p in pods if p.comes and p.component != EGRESS and p.created]
+    return round(min(begun).timestamp() + seconds) if begun and seconds is not None else None
 
 
 def _answers(pod: PodView) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from llmcloud.api.contract import ENGINE_PORT, ROUTES_CONFIG_MAP, ROUTES_KEY, RouteTable
 from llmcloud.api.names import Kind
 from llmcloud.plan.children import PodView, pod_view
-from llmcloud.plan.model import Owner
+from llmcloud.plan.model import Owner, from_timestamp
 from llmcloud.plan.routes import RoutesWorld, holders, plan_routes, route_list, valid
 from tests.support.worlds import MODEL_DIGEST, make_owner
 
@@ -114,6 +114,30 @@ def test_prompts_and_labels_go_into_the_route() -> None:
     (route,) = route_list(world(owner))
     assert [found.wire() for found in route.prompts] == [prompt]
     assert route.labels == {"team": "a"}
+
+
+def starting(ip: str, created: str) -> PodView:
+    conditions = [{"type": "Ready", "status": "False"}]
+    meta = {"name": ip, "uid": ip, "creationTimestamp": created}
+    return pod_view({"metadata": meta, "status": {"podIP": ip, "conditions": conditions}})
+
+
+def test_gateways_are_told_when_the_oldest_replica_that_starts_is_expected() -> None:
+    began, later = "2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"
+    measured = {"scheduleSeconds": 5, "pullSeconds": 20, "loadSeconds": 30, "warmUpSeconds": 5}
+    status: dict[str, Any] = {"model": {"digest": MODEL_DIGEST}}
+    meta: dict[str, Any] = {"uid": "uid-a", "creationTimestamp": OLD}
+    pods = (starting("10.0.0.2", later), starting("10.0.0.1", began), replica("10.0.0.3"))
+    unmeasured = make_owner(Kind.DEPLOYMENT, "a", status=status, **meta)
+    (route,) = route_list(world(unmeasured, a=pods))
+    assert route.replica_expected is None
+    assert "replicaExpected" not in route.wire()
+    status["scaling"] = {"coldStart": {"replica": "x", **measured}}
+    owner = make_owner(Kind.DEPLOYMENT, "a", status=status, **meta)
+    (route,) = route_list(world(owner, a=pods))
+    assert route.replica_expected == from_timestamp(later).timestamp()
+    (route,) = route_list(world(owner, a=pods[2:]))
+    assert route.replica_expected is None
 
 
 def test_an_engine_is_called_on_the_port_that_it_names() -> None:
