@@ -197,7 +197,7 @@ class LiveRoute:
             return place
         if len(self._waiting) >= self.route.hold_max_requests:
             raise GatewayError(
-                429,
+                503,
                 "QueueFull",
                 f"All replicas of {self.route.model!r} are busy or starting and "
                 f"{len(self._waiting)} requests wait already (spec.hold.maxRequests). Try again.",
