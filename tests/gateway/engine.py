@@ -121,7 +121,7 @@ class Engine:
     async def _stream(self, wanted: dict[str, object], writer: asyncio.StreamWriter) -> bool:
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-            b"x-engine: %s\r\nserver: test\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"openai-model: %s\r\nserver: test\r\ntransfer-encoding: chunked\r\n\r\n"
             % self.name.encode()
         )
         for number, word in enumerate(self.text.split()):
@@ -172,7 +172,7 @@ class Engine:
     def _whole(self, writer: asyncio.StreamWriter, status: int, body: dict[str, object]) -> None:
         data = json.dumps(body).encode()
         writer.write(
-            b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nx-engine: %s\r\n"
+            b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nopenai-model: %s\r\n"
             b"%scontent-length: %d\r\n\r\n%s"
             % (status, self.name.encode(), self._told(), len(data), data)
         )

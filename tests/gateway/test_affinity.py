@@ -113,7 +113,7 @@ async def test_conversations_stay_with_their_replicas(
         for seed in range(12):
             said = [text(seed), *(text(100 * seed + n) for n in range(turn))]
             answer = await post(gateway.port, CHAT, body(*said))
-            homes.setdefault(seed, set()).add(answer.headers["x-engine"])
+            homes.setdefault(seed, set()).add(answer.headers["openai-model"])
     assert all(len(home) == 1 for home in homes.values())
     assert len(set().union(*homes.values())) > 1
 
@@ -138,8 +138,8 @@ async def test_a_replica_that_knows_the_prompt_and_does_not_answer_is_left(
 ) -> None:
     engines = [await start_engine(name) for name in "ab"]
     gateway = await start_gateway(route(*engines))
-    home = (await post(gateway.port, CHAT, body(text(1)))).headers["x-engine"]
+    home = (await post(gateway.port, CHAT, body(text(1)))).headers["openai-model"]
     (known, other) = engines if home == "a" else reversed(engines)
     known.fault = "reset"
     answer = await post(gateway.port, CHAT, body(text(1)))
-    assert (answer.status, answer.headers["x-engine"]) == (200, other.name)
+    assert (answer.status, answer.headers["openai-model"]) == (200, other.name)

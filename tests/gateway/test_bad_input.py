@@ -232,6 +232,33 @@ async def test_a_stream_that_ends_in_the_middle_ends_with_an_error_that_clients_
     assert (done, end) == (b"data: [DONE]", b"")
 
 
+async def test_an_engine_sets_no_cookies_nor_policies_for_the_gateways_name(
+    start_gateway: StartGateway, start_raw: StartRaw
+) -> None:
+    passed = {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "openai-processing-ms": "7",
+        "x-ratelimit-remaining-tokens": "9",
+    }
+    kept = {
+        "set-cookie": "session=1",
+        "access-control-allow-origin": "*",
+        "strict-transport-security": "max-age=1",
+        "alt-svc": 'h3=":443"',
+        "x-llmcloud-reason": "KeyUnknown",
+        "server": "engine",
+        "x-request-id": "mine",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (passed | kept).items())
+    script = says(OK + lines.encode() + b"content-length: 2\r\n\r\n{}")
+    gateway = await start_gateway(route(await start_raw(script)))
+    answer = await post(gateway.port, CHAT, chat())
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert answer.headers.pop("x-request-id") != "mine"
+    assert answer.headers == {**passed, "content-length": "2"}
+
+
 async def test_events_that_are_garbage_pass_and_count_no_tokens(
     start_gateway: StartGateway, start_raw: StartRaw
 ) -> None:

@@ -290,7 +290,7 @@ async def test_a_canary_comes_is_promoted_or_goes_under_load_and_no_request_is_l
         async with connect(port) as client:
             while not stop.is_set():
                 answer = await client.ask("POST", CHAT, chat(stream=stream))
-                answers.append((answer.status, answer.headers["x-engine"]))
+                answers.append((answer.status, answer.headers["openai-model"]))
 
     async def serve(one: Route, until: str, port: int) -> None:
         write_table(table, one)

@@ -160,7 +160,7 @@ async def test_a_request_waits_through_a_replica_that_is_gone(
     asked = asyncio.create_task(post(gateway.port, CHAT, chat()))
     await eventually(lambda: [live.waiting for live in gateway.routes] == [1])
     gateway.serve(route(gone, await start_engine("new")))
-    assert (await asked).headers["x-engine"] == "new"
+    assert (await asked).headers["openai-model"] == "new"
 
 
 async def test_a_stream_outlives_its_replicas_place_in_the_table(
@@ -174,7 +174,7 @@ async def test_a_stream_outlives_its_replicas_place_in_the_table(
         await client.head()
         await client.chunk()
         gateway.serve(route(new))
-        assert (await post(gateway.port, CHAT, chat())).headers["x-engine"] == "new"
+        assert (await post(gateway.port, CHAT, chat())).headers["openai-model"] == "new"
         permits.release()
         permits.release()
         rest = b"".join(await client.chunks())

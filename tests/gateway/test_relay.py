@@ -18,7 +18,7 @@ async def test_a_request_goes_to_the_engine_unchanged_and_its_answer_comes_back(
     answer = await post(gateway.port, CHAT, body)
     assert answer.status == 200
     assert answer.json["choices"][0]["message"]["content"] == "one two three"
-    assert answer.headers["x-engine"] == "engine"
+    assert answer.headers["openai-model"] == "engine"
     assert engine.asked[0].path == CHAT
     assert engine.asked[0].body == body
 
@@ -42,7 +42,7 @@ async def test_models_are_routed_by_name_and_by_namespace(
     )
 
     async def served_by(path: str) -> str:
-        return (await post(gateway.port, path, chat())).headers["x-engine"]
+        return (await post(gateway.port, path, chat())).headers["openai-model"]
 
     assert await served_by(CHAT) == "a"
     assert await served_by("/ns/team-a" + CHAT) == "a"
@@ -160,7 +160,7 @@ async def test_a_replica_that_does_not_answer_is_replaced_by_another(
     gateway = await start_gateway(route(bad, good))
     for _ in range(6):
         answer = await post(gateway.port, CHAT, chat())
-        assert (answer.status, answer.headers["x-engine"]) == (200, "good")
+        assert (answer.status, answer.headers["openai-model"]) == (200, "good")
     assert len(bad.asked) <= 1, "it was asked again although it was ejected"
 
 

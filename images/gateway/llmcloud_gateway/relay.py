@@ -22,18 +22,19 @@ from llmcloud_gateway.usage import Usage, WithoutUsage
 log = logging.getLogger(__name__)
 
 _FORWARDED = (b"traceparent", b"tracestate")
-_NOT_RELAYED = frozenset(
+_RELAYED = frozenset(
     (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-connection",
-        b"server",
-        b"trailer",
-        b"upgrade",
-        b"x-request-id",
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-type",
+        b"date",
+        b"retry-after",
     )
 )
+"""No cookies nor policies: the gateway's name is shared by all who serve behind it."""
+_RELAYED_KINDS = (b"openai-", b"x-ratelimit-")
 _TOLD_WITH_ERRORS = (b"retry-after", b"date", b"x-llmcloud-reason")
 """The reason is an egress pod's."""
 
@@ -82,7 +83,7 @@ class _Answer:
         if status < 500:  # else another engine may be asked
             self._request.forget_body()
         self.status = status
-        self._headers = [header for header in headers if header[0] not in _NOT_RELAYED]
+        self._headers = headers
         if status >= 400:
             self._error = bytearray()
             return
@@ -91,7 +92,8 @@ class _Answer:
                 name == b"content-type" and value.startswith(b"text/event-stream")
                 for name, value in headers
             )
-            self.response.start(status, self._headers, length_bytes)
+            relayed = [h for h in headers if h[0] in _RELAYED or h[0].startswith(_RELAYED_KINDS)]
+            self.response.start(status, relayed, length_bytes)
 
     def on_data(self, data: bytes) -> None:
         if self._error is not None:
