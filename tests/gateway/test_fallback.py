@@ -109,6 +109,22 @@ async def test_a_fallback_that_fails_leaves_the_first_reason(
     assert (answer.status, answer.headers["x-llmcloud-reason"]) == (503, "HoldDeadlineExceeded")
 
 
+async def test_requests_on_the_fallback_are_told_apart(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    permits = asyncio.Semaphore(0)
+    other = await start_engine("other", permits=permits)
+    gateway = await start_gateway(spilling(to=other, hold_deadline_seconds=1))
+    asked = asyncio.create_task(post(gateway.port, CHAT, chat()))
+    await eventually(lambda: other.answering == 1)
+    assert await gateway.metric("fallback_in_flight", deployment="wiki") == 1
+    assert await gateway.metric("in_flight", deployment="wiki") == 0
+    assert (await gateway.sample()).in_flight == 0
+    permits.release()
+    assert (await asked).status == 200
+    assert await gateway.metric("fallback_in_flight", deployment="wiki") == 0
+
+
 async def test_a_broken_stream_is_not_begun_anew(
     start_gateway: StartGateway, start_engine: StartEngine
 ) -> None:
@@ -117,4 +133,6 @@ async def test_a_broken_stream_is_not_begun_anew(
     async with connect(gateway.port) as client:
         answer = await client.ask("POST", CHAT, chat(stream=True))
     assert b"EngineBroke" in answer.body or b"engine_broke" in answer.body
+    events = answer.body.count(b"data: {") - 1
+    assert 0 < events == await gateway.metric("tokens_total", kind="output", deployment="wiki")
     assert other.asked == []

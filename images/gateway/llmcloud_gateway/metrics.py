@@ -106,6 +106,8 @@ class _Live(Protocol):
     def in_flight(self) -> int: ...
     @property
     def waiting(self) -> int: ...
+    @property
+    def in_flight_on_fallback(self) -> int: ...
     def sample(self) -> RouteSample: ...
 
 
@@ -149,6 +151,9 @@ class _GatewayCollector(Collector):
         in_flight = GaugeMetricFamily(
             "llmcloud_gateway_in_flight", "Requests on a replica.", labels=which
         )
+        on_fallback = GaugeMetricFamily(
+            "llmcloud_gateway_fallback_in_flight", "Requests on the fallback.", labels=which
+        )
         waiting = GaugeMetricFamily(
             "llmcloud_gateway_waiting", "Requests held for a replica.", labels=which
         )
@@ -167,8 +172,9 @@ class _GatewayCollector(Collector):
                 tried.add_metric([*labels, group.name, "refused"], group.refusals)
                 tried.add_metric([*labels, group.name, "failed"], group.errors)
             in_flight.add_metric(labels, live.in_flight)
+            on_fallback.add_metric(labels, live.in_flight_on_fallback)
             waiting.add_metric(labels, live.waiting)
-        yield from (requests, tokens, spilled, tried, in_flight, waiting)
+        yield from (requests, tokens, spilled, tried, in_flight, on_fallback, waiting)
         yield from self._times(which)
         yield from self._of_the_server()
 

@@ -125,11 +125,15 @@ class _Answer:
             if self._hider is not None:
                 self.response.write(self._hider.end())
             self.response.end()
+            return
+        self._refuse(self._error)
+
+    def count(self) -> None:
+        """Adds the tokens that came to the route's, whether or not the answer ended."""
+        if self.status and self._error is None:
             input_tokens, output_tokens = self._usage.tokens()
             self._live.stats.input_tokens += input_tokens
             self._live.stats.output_tokens += output_tokens
-            return
-        self._refuse(self._error)
 
     def _refuse(self, error: bytearray) -> None:
         """The engine refused: its error, as far as it came."""
@@ -252,6 +256,7 @@ class Call:
             tally.ended(502)
             return answer.broke(replica, error)
         finally:
+            answer.count()
             self.response.attach(None)
             if done:
                 replica.pool.give_back(connection)

@@ -77,6 +77,10 @@ class LiveRoute:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def in_flight_on_fallback(self) -> int:
+        return self.fallback.in_flight if self.fallback is not None else 0
+
     def sample(self) -> RouteSample:
         busy = self.in_flight or self._waiting
         now = self._clock()
