@@ -46,7 +46,8 @@ class RunningGateway:
     ) -> None:
         self.routes = Routes(limits, asyncio.get_running_loop().time)
         self.keys = Keys(wall_clock, limits, name)
-        self.clients = Server(Gateway(self.routes, self.keys, limits, traces).handle, limits)
+        gateway = Gateway(self.routes, self.keys, limits, traces)
+        self.clients = Server(gateway.handle, limits, gateway.screen)
         metrics = Metrics(self.routes, self.clients)
         report = Report(self.routes, self.keys, metrics, lambda: self.clients.draining)
         self.reports = Server(report.handle, limits)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.gateway.client import CHAT, chat, connect, get, post, request
 from tests.gateway.conftest import StartEngine, StartGateway, eventually, route
+from tests.gateway.records import KEY, record
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,67 @@ async def test_all_bodies_together_are_bounded(start_gateway: StartGateway) -> N
         answer = await post(gateway.port, CHAT, chat(content="x" * 2000))
         assert (answer.status, answer.headers["x-llmcloud-reason"]) == (503, "BuffersFull")
     await eventually(lambda: gateway.clients.buffers.bytes == 0)
+
+
+async def test_a_body_that_is_long_in_coming_makes_room_for_another(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    gateway = await start_gateway(route(await start_engine()), buffered_bytes=10_000)
+    half = request("POST", CHAT, chat(content="x" * 6000))[:-2000]
+    async with connect(gateway.port) as slow:
+        slow.send(half)
+        await eventually(lambda: gateway.clients.buffers.bytes > 3000)
+        assert (await post(gateway.port, CHAT, chat(content="x" * 9000))).status == 200
+        answer = await slow.answer()
+        assert (answer.status, answer.headers["x-llmcloud-reason"]) == (503, "BuffersFull")
+        assert gateway.clients.buffers.bytes == 0
+        slow.send(b"x" * 4000)
+        assert (await get(gateway.port, "/healthz")).status == 200
+        assert gateway.clients.buffers.bytes == 0
+
+
+async def test_a_body_behind_a_request_that_is_served_times_out_too(
+    start_gateway: StartGateway, start_engine: StartEngine
+) -> None:
+    permits = asyncio.Semaphore(0)
+    engine = await start_engine(permits=permits)
+    gateway = await start_gateway(route(engine), header_seconds=0.4, body_seconds=0.4)
+    whole = request("POST", CHAT, chat(stream=True))
+    async with connect(gateway.port) as client:
+        client.send(whole + request("POST", CHAT, chat(content="x" * 5000))[:-2000])
+        await eventually(lambda: engine.answering == 1)
+        assert gateway.clients.buffers.bytes > 2000
+        await eventually(lambda: gateway.clients.buffers.bytes == 0)
+        for _ in engine.text.split():
+            permits.release()
+        assert (await client.answer()).body.count(b"data: {") == 4
+        assert await client.closed()
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_a_large_body_is_read_for_known_keys_only_where_no_route_is_open(
+    start_gateway: StartGateway, start_engine: StartEngine, chunked: bool
+) -> None:
+    engine = await start_engine()
+    gateway = await start_gateway()
+    gateway.serve(route(engine, anonymous=False), keys=[record()])
+    body = chat(content="x" * 100_000)
+    length = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(body)
+    sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + length
+    for key, reason in ((b"", "KeyRequired"), (b"another", "KeyUnknown")):
+        async with connect(gateway.port) as client:
+            bears = b"\r\nauthorization: Bearer " + key if key else b""
+            client.send(head + bears + b"\r\n\r\n")
+            answer = await client.answer()
+            assert (answer.status, answer.headers["x-llmcloud-reason"]) == (401, reason)
+    async with connect(gateway.port) as client:
+        client.send(head + b"\r\nauthorization: Bearer " + KEY.encode() + b"\r\n\r\n" + sent)
+        assert (await client.answer()).status == 200
+    gateway.serve(route(engine), keys=[record()])
+    async with connect(gateway.port) as client:
+        client.send(head + b"\r\n\r\n" + sent)
+        assert (await client.answer()).status == 200
 
 
 async def test_headers_too_large_are_refused(start_gateway: StartGateway) -> None:

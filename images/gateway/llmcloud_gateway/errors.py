@@ -124,6 +124,50 @@ def model_not_allowed(model: str) -> GatewayError:
     )
 
 
+def http_invalid(problem: str) -> GatewayError:
+    return GatewayError(400, "HttpInvalid", f"This is not a valid HTTP/1.1 request: {problem}.")
+
+
+def pipeline_full() -> GatewayError:
+    return GatewayError(429, "PipelineFull", "Too many requests were pipelined.")
+
+
+def head_too_large(most_bytes: int) -> GatewayError:
+    return GatewayError(
+        431, "HeadTooLarge", f"Request line and headers are larger than {most_bytes} bytes."
+    )
+
+
+def body_too_large(most_bytes: int) -> GatewayError:
+    return GatewayError(
+        413,
+        "BodyTooLarge",
+        f"The body is larger than {most_bytes} bytes, the most that is accepted.",
+    )
+
+
+def buffers_full() -> GatewayError:
+    return GatewayError(
+        503,
+        "BuffersFull",
+        "This gateway holds as many request bodies as it may. Try again.",
+        retry_after_seconds=1,
+    )
+
+
+def too_many_connections(most: int) -> GatewayError:
+    return GatewayError(
+        503,
+        "TooManyConnections",
+        f"This gateway already serves {most} connections. Try again, or run more gateways.",
+        retry_after_seconds=1,
+    )
+
+
+def request_timeout() -> GatewayError:
+    return GatewayError(408, "RequestTimeout", "The request did not arrive in time. Send it again.")
+
+
 def _error_type(status: int) -> str:
     if status == 401:
         return "authentication_error"

@@ -30,6 +30,11 @@ class Gateway:
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
 
+    def screen(self, headers: dict[bytes, bytes]) -> None:
+        """Refuses a request before its body is read, where no route is open to all."""
+        if self._routes.loaded and self._keys.loaded and not self._routes.anonymous:
+            self._keys.screen(headers)
+
     async def handle(self, request: Request, response: Response) -> None:
         matched = match(request.method, request.target)
         if matched.action is Action.ASK_MODEL:

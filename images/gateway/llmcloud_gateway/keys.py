@@ -106,6 +106,12 @@ class Keys:
             if key.budget.was_used
         ]
 
+    def screen(self, headers: dict[bytes, bytes]) -> None:
+        """GatewayError if a request bears no key that is known."""
+        refusal = self.presented(headers).unknown()
+        if refusal is not None:
+            raise refusal
+
     def presented(self, headers: dict[bytes, bytes]) -> "Presented":
         """What a request's Authorization opens."""
         sent = _BEARER.fullmatch(headers.get(b"authorization", b""))
@@ -137,15 +143,22 @@ class Presented:
         """Whether `route` is listed to the client."""
         return route.anonymous or self.opening(route) is not None
 
-    def refusal(self, route: Route) -> GatewayError:
-        """Why no key opens `route`."""
+    def unknown(self) -> GatewayError | None:
+        """Why nothing at all is opened, if no known key was sent."""
         if self._digest is None:
             return key_required()
+        if not self._keys:
+            return key_unusable("KeyUnknown", "No such key is known: check that it is whole.")
+        return None
+
+    def refusal(self, route: Route) -> GatewayError:
+        """Why no key opens `route`."""
+        unknown = self.unknown()
+        if unknown is not None:
+            return unknown
         now = self._clock()
         if any(key.in_force(now) for key in self._keys):
             return model_not_allowed(route.model)
-        if not self._keys:
-            return key_unusable("KeyUnknown", "No such key is known: check that it is whole.")
         if all(key.record.spec.disabled for key in self._keys):
             return key_unusable("KeyDisabled", "The key is disabled. Ask who gave it to you.")
         return key_unusable("KeyExpired", "The key has expired. Ask for a new one.")

@@ -9,6 +9,8 @@ class Limits:
 
     body_bytes: int = 8 << 20
     """Largest request body; beyond it 413."""
+    screened_bytes: int = 64 << 10
+    """Larger bodies, and those that do not tell their length, are read for known keys only."""
     buffered_bytes: int = 256 << 20
     """All request bodies in memory together; beyond it 503."""
     head_bytes: int = 32 << 10

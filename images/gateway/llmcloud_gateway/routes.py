@@ -311,6 +311,8 @@ class Routes:
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self.loaded = False
+        self.anonymous = False
+        """Whether any route is open to all."""
         self._limits = limits
         self._clock = clock
         self._live: dict[tuple[str, str], LiveRoute] = {}
@@ -333,6 +335,7 @@ class Routes:
                     self._by_model.setdefault((None, served.model), served)
         for gone in before.values():
             gone.remove()
+        self.anonymous = any(route.anonymous for route in table.routes)
         self.loaded = True
 
     def find(self, namespace: str | None, model: str) -> Served | None:

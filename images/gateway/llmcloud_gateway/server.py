@@ -17,7 +17,8 @@ from secrets import token_hex
 
 import httptools
 
-from llmcloud_gateway.errors import GatewayError, method_not_allowed
+from llmcloud_gateway import errors
+from llmcloud_gateway.errors import GatewayError
 from llmcloud_gateway.limits import Limits
 from llmcloud_gateway.request import Buffers, Request
 from llmcloud_gateway.response import Response
@@ -27,15 +28,17 @@ log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _NEVER = math.inf
 
-
 Handler = Callable[[Request, Response], Awaitable[None]]
+Screen = Callable[[dict[bytes, bytes]], None]
+"""Looks at the headers of a request with a large body before it is read; GatewayError: refused."""
 
 
 class Server:
     """Listens, and keeps what all of its connections share."""
 
-    def __init__(self, handler: Handler, limits: Limits) -> None:
+    def __init__(self, handler: Handler, limits: Limits, screen: Screen = lambda _: None) -> None:
         self.handler = handler
+        self.screen = screen
         self.limits = limits
         self.connections: set[Connection] = set()
         self.buffers = Buffers()
@@ -80,6 +83,18 @@ class Server:
         if self.draining and not self.connections:
             self._empty.set()
 
+    def make_room(self, comer: "Connection") -> None:
+        """Refuses requests of which most has been held for longest without being complete.
+
+        GatewayError if that is the `comer`'s own.
+        """
+        now = asyncio.get_running_loop().time()
+        while self.buffers.bytes > self.limits.buffered_bytes:
+            slowest = max(self.connections, key=lambda one: one.held(now))
+            if slowest is comer:
+                raise errors.buffers_full()
+            slowest.refuse(errors.buffers_full())
+
     def next_request_id(self) -> bytes:
         return b"req-%s-%d" % (self._request_id_prefix, next(self._request_ids))
 
@@ -92,10 +107,15 @@ class Server:
             for connection in list(self.connections):
                 if connection.deadline < now:
                     connection.expire()
+                elif connection.pipelined_by < now:
+                    connection.hear_no_more()
 
 
 class Connection(asyncio.Protocol):
-    """One client. `deadline` is when `Server` calls `expire`; never, while a request is served."""
+    """One client. `deadline` is when `Server` calls `expire`; never, while a request is served.
+
+    `pipelined_by`: when the request that is read while another is served must be complete.
+    """
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
@@ -117,6 +137,8 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._body_since = 0.0
+        self.pipelined_by = _NEVER
         self.deadline = loop.time() + self._limits.header_seconds
 
     # Called by the transport
@@ -125,21 +147,12 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._server.connections.add(self)
         if len(self._server.connections) > self._limits.connections:
-            self._refuse(
-                GatewayError(
-                    503,
-                    "TooManyConnections",
-                    f"This gateway already serves {self._limits.connections} connections. Try "
-                    "again, or run more gateways.",
-                    retry_after_seconds=1,
-                )
-            )
+            self.refuse(errors.too_many_connections(self._limits.connections))
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.forget(self)
-        self._server.buffers.bytes -= self._body_bytes
-        self._body_bytes = 0
+        self._drop_body()
         while self._pending:
             self._pending.popleft().forget_body()
         if self._request is not None:
@@ -159,14 +172,12 @@ class Connection(asyncio.Protocol):
             refusal = error.__context__
             if not isinstance(refusal, GatewayError):
                 raise
-            self._refuse(refusal)
+            self.refuse(refusal)
         except httptools.HttpParserError as error:
-            self._refuse(
-                GatewayError(400, "HttpInvalid", f"This is not a valid HTTP/1.1 request: {error}.")
-            )
+            self.refuse(errors.http_invalid(str(error)))
         else:
             if self._unfinished_bytes > self._limits.head_bytes:
-                self._refuse(self._head_too_large())
+                self.refuse(errors.head_too_large(self._limits.head_bytes))
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -190,6 +201,8 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         if self._task is None:
             self.deadline = self._loop.time() + self._limits.header_seconds
+        else:
+            self.pipelined_by = self._loop.time() + self._limits.header_seconds
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -199,18 +212,25 @@ class Connection(asyncio.Protocol):
             self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        limits = self._limits
         head_bytes = len(self._target)
         for name, value in self._headers.items():
             head_bytes += len(name) + len(value)
-        if head_bytes > self._limits.head_bytes:
-            raise self._head_too_large()
+        if head_bytes > limits.head_bytes:
+            raise errors.head_too_large(limits.head_bytes)
         self._head_complete = True
         self._unfinished_bytes = 0
         length = self._headers.get(b"content-length")
-        if length is not None and int(length) > self._limits.body_bytes:
-            raise self._body_too_large()
+        size = 0 if length is None else int(length)
+        if size > limits.body_bytes:
+            raise errors.body_too_large(limits.body_bytes)
+        if size > limits.screened_bytes or b"transfer-encoding" in self._headers:
+            self._server.screen(self._headers)
+        self._body_since = self._loop.time()
         if self._task is None:
-            self.deadline = self._loop.time() + self._limits.body_seconds
+            self.deadline = self._body_since + limits.body_seconds
+        else:
+            self.pipelined_by = self._body_since + limits.body_seconds
         if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -220,14 +240,9 @@ class Connection(asyncio.Protocol):
         self._body_bytes += len(data)
         self._server.buffers.bytes += len(data)
         if self._body_bytes > self._limits.body_bytes:
-            raise self._body_too_large()
+            raise errors.body_too_large(self._limits.body_bytes)
         if self._server.buffers.bytes > self._limits.buffered_bytes:
-            raise GatewayError(
-                503,
-                "BuffersFull",
-                "This gateway holds as many request bodies as it may. Try again.",
-                retry_after_seconds=1,
-            )
+            self._server.make_room(self)
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():  # its body is still to come
@@ -247,12 +262,13 @@ class Connection(asyncio.Protocol):
         self._unfinished_bytes = 0
         self._reading = False
         self._head_complete = False
+        self.pipelined_by = _NEVER
         if self._task is None:
             self._begin(request)
             return
         if len(self._pending) >= self._limits.pipelined_requests:
             request.forget_body()
-            raise GatewayError(429, "PipelineFull", "Too many requests were pipelined.")
+            raise errors.pipeline_full()
         self._pending.append(request)
 
     # One request after the other
@@ -296,16 +312,24 @@ class Connection(asyncio.Protocol):
         elif self._pending:
             self._begin(self._pending.popleft())
         else:
+            self.pipelined_by = _NEVER
             self.deadline = self._next_deadline()
+
+    def held(self, now: float) -> tuple[float, int]:
+        """Of a body that is not complete: bytes times seconds, and bytes."""
+        return self._body_bytes * (now - self._body_since), self._body_bytes
+
+    def _drop_body(self) -> None:
+        self._server.buffers.bytes -= self._body_bytes
+        self._body, self._body_bytes = [], 0
 
     def _next_deadline(self) -> float:
         limits = self._limits
         if not self._reading:
             idle = limits.drain_idle_seconds if self._server.draining else limits.idle_seconds
             return self._loop.time() + idle
-        return self._loop.time() + (
-            limits.body_seconds if self._head_complete else limits.header_seconds
-        )
+        seconds = limits.body_seconds if self._head_complete else limits.header_seconds
+        return self._loop.time() + seconds
 
     # Ends
 
@@ -321,31 +345,24 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline passed: says so if the client is in the middle of a request."""
         if self._reading and not self._closing and self._task is None and self._writable:
-            self._refuse(
-                GatewayError(
-                    408, "RequestTimeout", "The request did not arrive in time. Send it again."
-                )
-            )
+            self.refuse(errors.request_timeout())
         elif self._server.draining and not self._closing and self._writable:
             self._transport.close()
         else:
             self._transport.abort()
 
-    def _refuse(self, error: GatewayError) -> None:
+    def refuse(self, error: GatewayError) -> None:
         """Answers a request that cannot be read and closes.
 
         With earlier requests still being served, closes after the last of them instead.
         """
         self._server.refusals[error.reason] += 1
         if self._task is not None:
-            self._hear_no_more()
+            self.hear_no_more()
             return
-        response = Response(
-            self._transport,
-            http_1_1=True,
-            keep_alive=False,
-            request_id=self._server.next_request_id(),
-        )
+        self._drop_body()
+        id_ = self._server.next_request_id()
+        response = Response(self._transport, http_1_1=True, keep_alive=False, request_id=id_)
         response.fail(error)
         self._close()
 
@@ -364,7 +381,7 @@ class Connection(asyncio.Protocol):
         """
         method = self._parser.get_method()
         if b"upgrade" not in self._headers:
-            self._refuse(method_not_allowed(method.decode(), "GET or POST"))
+            self.refuse(errors.method_not_allowed(method.decode(), "GET or POST"))
             return
         head = b"%s %s HTTP/1.1\r\n" % (method, self._target)
         for name, value in self._headers.items():
@@ -373,23 +390,11 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self.data_received(head + b"\r\n" + rest)
 
-    def _hear_no_more(self) -> None:
+    def hear_no_more(self) -> None:
         """Reads nothing more, and closes after the last request that was complete."""
         self._deaf = True
+        self.pipelined_by = _NEVER
+        self._drop_body()
         last = self._pending[-1] if self._pending else self._response
         if last is not None:
             last.keep_alive = False
-
-    def _head_too_large(self) -> GatewayError:
-        return GatewayError(
-            431,
-            "HeadTooLarge",
-            f"Request line and headers are larger than {self._limits.head_bytes} bytes.",
-        )
-
-    def _body_too_large(self) -> GatewayError:
-        return GatewayError(
-            413,
-            "BodyTooLarge",
-            f"The body is larger than {self._limits.body_bytes} bytes, the most that is accepted.",
-        )
