@@ -120,6 +120,31 @@ def test_a_bucket_of_ours_is_removed_with_all_versions(marked: StoreLocation) ->
     assert "is gone" in remove(task).message
 
 
+def test_a_bucket_with_what_is_beside_the_prefix_is_kept(marked: StoreLocation) -> None:
+    provision(create(marked))
+    beside = open_store(marked.model_copy(update={"prefix": "another-team/"}))
+    beside.put("theirs", b"x")
+    open_store(marked).put("ours", b"x")
+    task = DeleteStoreTask(store=marked, owner_uid="uid-a")
+    with pytest.raises(BucketNotOwned, match=r"another-team/theirs lies outside of spec.prefix"):
+        remove(task)
+    assert beside.get("theirs") == b"x"
+    assert open_store(marked).get("ours") == b"x"
+    beside.delete("theirs")
+    assert "Removed bucket" in remove(task).message
+
+
+def test_what_goes_with_a_bucket_is_said_before(
+    marked: StoreLocation, caplog: pytest.LogCaptureFixture
+) -> None:
+    provision(create(marked))
+    write_versions(marked)
+    caplog.set_level("INFO", "llmcloud")
+    remove(DeleteStoreTask(store=marked, owner_uid="uid-a"))
+    assert "with 1 objects of 1 bytes" in caplog.text
+    assert "team/a" in caplog.text
+
+
 def test_every_version_goes_with_its_bucket(server: Server, fresh: StoreLocation) -> None:
     provision(create(fresh))
     write_versions(fresh)
