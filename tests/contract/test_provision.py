@@ -1,5 +1,6 @@
 """Provisioning and removing buckets: what each server can give, and what is never touched."""
 
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,9 +10,12 @@ from llmcloud.api.contract import DeleteStoreTask, ProvisionTask, StoreLocation
 from llmcloud.cloud.base import open_store
 from llmcloud.cloud.bucket import open_bucket
 from llmcloud.cloud.errors import BucketNotFound, BucketNotOwned, CredentialsRefused
+from llmcloud.cloud.lifecycle import S3_IDS
 from llmcloud.cloud.provision import provision
 from llmcloud.cloud.remove import remove
+from llmcloud.cloud.s3_client import s3_client
 from tests.contract.by_hand import create_bucket, weaken
+from tests.contract.proxy import Fault, Request, behind
 from tests.contract.servers import Server
 
 PROTECTIONS: dict[str, dict[str, bool | None]] = {
@@ -118,6 +122,80 @@ def test_a_bucket_of_ours_is_removed_with_all_versions(marked: StoreLocation) ->
     with pytest.raises(BucketNotFound):
         open_store(marked).get("a")
     assert "is gone" in remove(task).message
+
+
+def test_what_others_set_on_a_bucket_of_ours_stays(running: Callable[[str], Server]) -> None:
+    """On the server that keeps encryption and lifecycle."""
+    location = running("moto").location(f"bucket-{uuid4().hex[:12]}")
+    provision(create(location))
+    client, bucket = s3_client(location), {"Bucket": location.bucket}
+    rules = client.get_bucket_lifecycle_configuration(**bucket)["Rules"]
+    assert {rule["ID"] for rule in rules} == S3_IDS
+    theirs = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}}
+    theirs |= {"Expiration": {"Days": 3}}
+    client.put_bucket_lifecycle_configuration(
+        **bucket, LifecycleConfiguration={"Rules": [theirs, *rules[:1]]}
+    )
+    sse = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "their-key"}
+    encryption = {"Rules": [{"ApplyServerSideEncryptionByDefault": sse}]}
+    client.put_bucket_encryption(**bucket, ServerSideEncryptionConfiguration=encryption)
+    provision(create(location))
+    kept = client.get_bucket_lifecycle_configuration(**bucket)["Rules"]
+    assert {rule["ID"] for rule in kept} == {"theirs", *S3_IDS}
+    kept_encryption = client.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]
+    assert kept_encryption["Rules"][0]["ApplyServerSideEncryptionByDefault"] == sse
+
+
+def test_a_healthy_bucket_is_not_written_to(running: Callable[[str], Server]) -> None:
+    location = running("moto").location(f"bucket-{uuid4().hex[:12]}")
+    open_bucket(location).create("uid-a")
+    open_bucket(location).protect()
+    with behind(location) as (proxied, proxy):
+        open_bucket(proxied).protect()
+        assert {request.method for request in proxy.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(("name", "region"), [("moto", "eu-west-1"), ("versitygw", "us-east-1")])
+def test_a_bucket_whose_creation_was_not_answered_is_ours(
+    running: Callable[[str], Server], name: str, region: str
+) -> None:
+    server = running(name)
+    location = server.location(f"bucket-{uuid4().hex[:12]}").model_copy(update={"region": region})
+    with behind(location) as (proxied, proxy):
+        proxy.judge = lambda _: Fault.RESET if len(proxy.requests) == 1 else None
+        open_bucket(proxied).create("uid-a")
+        assert [request.method for request in proxy.requests[:2]] == ["PUT", "PUT"]
+    assert open_bucket(location).owner() == "uid-a"
+
+
+@pytest.mark.parametrize("name", ["moto", "versitygw"])
+def test_a_bucket_that_cannot_be_marked_is_not_left(
+    running: Callable[[str], Server], name: str
+) -> None:
+    location = running(name).location(f"bucket-{uuid4().hex[:12]}")
+
+    def refuse_tags(request: Request) -> Fault | None:
+        tags = request.method == "PUT" and "tagging" in request.target
+        return Fault.EXPIRED if tags else None
+
+    with behind(location) as (proxied, proxy):
+        proxy.judge = refuse_tags
+        with pytest.raises(CredentialsRefused):
+            provision(create(proxied))
+    assert not open_bucket(location).exists()
+    provision(create(location))
+    assert open_bucket(location).owner() == "uid-a"
+
+
+@pytest.mark.parametrize("name", ["moto", "versitygw"])
+def test_a_bucket_of_our_account_that_came_before_is_not_taken_over(
+    running: Callable[[str], Server], name: str
+) -> None:
+    location = running(name).location(f"bucket-{uuid4().hex[:12]}")
+    open_bucket(location).create("uid-b")
+    with pytest.raises(BucketNotOwned, match="another owner"):
+        open_bucket(location).create("uid-a")
+    assert open_bucket(location).owner() == "uid-b"
 
 
 def test_a_bucket_with_what_is_beside_the_prefix_is_kept(marked: StoreLocation) -> None:

@@ -19,16 +19,12 @@ from llmcloud.cloud import refusals
 from llmcloud.cloud.bucket import Protections
 from llmcloud.cloud.errors import BucketNotFound, ConfigurationInvalid, StoreError
 from llmcloud.cloud.gcs_client import gcs_client, policy, translated
+from llmcloud.cloud.lifecycle import gcs_rules
 from llmcloud.cloud.parallel import in_parallel
 
 OWNER_LABEL: Final = "llmcloud-owner-uid"
 """Labels have no slash and no dot."""
 POLICY: Final = policy()
-STALE_UPLOAD_DAYS: Final = 7
-ABORT_UPLOADS: Final = {
-    "action": {"type": "AbortIncompleteMultipartUpload"},
-    "condition": {"age": STALE_UPLOAD_DAYS},
-}
 
 
 class GcsBucket:
@@ -75,9 +71,9 @@ class GcsBucket:
             bucket.versioning_enabled = True
             bucket.iam_configuration.uniform_bucket_level_access_enabled = True
             bucket.iam_configuration.public_access_prevention = "enforced"
-            rules = list(bucket.lifecycle_rules)
-            if ABORT_UPLOADS["action"] not in [rule.get("action") for rule in rules]:
-                bucket.lifecycle_rules = [*rules, ABORT_UPLOADS]
+            rules = gcs_rules([dict(rule) for rule in bucket.lifecycle_rules])
+            if rules is not None:
+                bucket.lifecycle_rules = rules
             try:
                 bucket.patch(**POLICY)
             except (MethodNotAllowed, MethodNotImplemented):

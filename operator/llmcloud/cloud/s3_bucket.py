@@ -4,14 +4,17 @@ What a server does not implement is left out: that is normal for S3-compatible s
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from llmcloud.api.contract import StoreLocation
 from llmcloud.api.names import LABEL_OWNER_UID
+from llmcloud.cloud import refusals
 from llmcloud.cloud.bucket import Protections
-from llmcloud.cloud.errors import BucketNotFound, StoreError
+from llmcloud.cloud.errors import BucketNotFound, StoreError, TaskError
+from llmcloud.cloud.lifecycle import s3_rules
 from llmcloud.cloud.s3_client import (
     DEFAULT_REGION,
     abort_uploads,
@@ -22,9 +25,9 @@ from llmcloud.cloud.s3_client import (
 )
 
 BATCH_OBJECTS: Final = 1000
-STALE_UPLOAD_DAYS: Final = 7
 UNSET: Final = frozenset(
     {
+        "NoSuchLifecycleConfiguration",
         "NoSuchPublicAccessBlockConfiguration",
         "ServerSideEncryptionConfigurationNotFoundError",
         "NoSuchTagSet",
@@ -32,16 +35,6 @@ UNSET: Final = frozenset(
 )
 ENCRYPTION: Final = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}],
-}
-LIFECYCLE: Final = {
-    "Rules": [
-        {
-            "ID": "llmcloud-stale-uploads",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": STALE_UPLOAD_DAYS},
-        }
-    ]
 }
 PRIVATE: Final = dict.fromkeys(
     ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"], True
@@ -75,11 +68,30 @@ class S3Bucket:
             if region == DEFAULT_REGION
             else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         )
+        action = f"create bucket {self._name}"
+        with translated(self._location, action):
+            try:
+                self.client.create_bucket(Bucket=self._name, **place)
+            except ClientError as error:
+                # A moment ago there was none: it is of our own first try, if its answer was lost.
+                if error_code(error) != "BucketAlreadyOwnedByYou":
+                    raise
+        if self.owner() is not None or next(self._versions(""), None) is not None:
+            raise refusals.bucket_taken(self._location, action)
+        try:
+            self._mark(owner_uid)
+        except TaskError:
+            # What carries no tag is never ours again. Only an empty bucket can go this way.
+            with suppress(ClientError, BotoCoreError):
+                self.client.delete_bucket(Bucket=self._name)
+            raise
+
+    def _mark(self, owner_uid: str) -> None:
         tags = [{"Key": LABEL_OWNER_UID, "Value": owner_uid}]
-        with translated(self._location, f"create bucket {self._name}"):
-            self.client.create_bucket(Bucket=self._name, **place)
-            # First of all: what carries no tag is never ours again.
-            self.client.put_bucket_tagging(Bucket=self._name, Tagging={"TagSet": tags})
+        self._try(
+            f"put the owner's tag on bucket {self._name}",
+            lambda: self.client.put_bucket_tagging(Bucket=self._name, Tagging={"TagSet": tags}),
+        )
 
     def owner(self) -> str | None:
         tags = self._ask(
@@ -90,42 +102,75 @@ class S3Bucket:
 
     def protect(self) -> None:
         client, bucket = self.client, self._name
-        steps: dict[str, Callable[[], Any]] = {
-            "encrypt": lambda: client.put_bucket_encryption(
-                Bucket=bucket, ServerSideEncryptionConfiguration=ENCRYPTION
+        steps: dict[str, tuple[Callable[[], bool], Callable[[], Any]]] = {
+            "encrypt": (
+                self._encrypted,
+                lambda: client.put_bucket_encryption(
+                    Bucket=bucket, ServerSideEncryptionConfiguration=ENCRYPTION
+                ),
             ),
-            "version": lambda: client.put_bucket_versioning(
-                Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+            "version": (
+                self._versioned,
+                lambda: client.put_bucket_versioning(
+                    Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+                ),
             ),
-            "block public access to": lambda: client.put_public_access_block(
-                Bucket=bucket, PublicAccessBlockConfiguration=PRIVATE
-            ),
-            "expire stale uploads of": lambda: client.put_bucket_lifecycle_configuration(
-                Bucket=bucket, LifecycleConfiguration=LIFECYCLE
+            "block public access to": (
+                self._private,
+                lambda: client.put_public_access_block(
+                    Bucket=bucket, PublicAccessBlockConfiguration=PRIVATE
+                ),
             ),
         }
-        for what, step in steps.items():
-            self._try(f"{what} bucket {bucket}", step)
+        for what, (holds, put) in steps.items():
+            if self._ask(f"look whether to {what} bucket {bucket}", holds) is not True:
+                self._try(f"{what} bucket {bucket}", put)
+        self._set_lifecycle()
+
+    def _set_lifecycle(self) -> None:
+        """Where the rules cannot be read they stay: writing replaces those of others."""
+        client, bucket = self.client, self._name
+        found = self._ask(
+            f"read the lifecycle of bucket {bucket}",
+            lambda: client.get_bucket_lifecycle_configuration(Bucket=bucket),
+        )
+        if found is None:
+            return
+        versioned = self._ask(f"ask whether bucket {bucket} is versioned", self._versioned)
+        rules = s3_rules(found["Rules"] if found else [], versioned=versioned is True)
+        if rules is None:
+            return
+        sizes = "TransitionDefaultMinimumObjectSize"
+        kept = {sizes: found[sizes]} if found and sizes in found else {}
+        self._try(
+            f"set the lifecycle of bucket {bucket}",
+            lambda: client.put_bucket_lifecycle_configuration(
+                Bucket=bucket, LifecycleConfiguration={"Rules": rules}, **kept
+            ),
+        )
 
     def protections(self, probe: str) -> Protections:
-        client, bucket = self.client, self._name
-
-        def encrypted() -> bool:
-            answer = client.get_bucket_encryption(Bucket=bucket)
-            return bool(answer["ServerSideEncryptionConfiguration"]["Rules"])
-
-        def versioned() -> bool:
-            return bool(client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled")
-
-        def private() -> bool:
-            answer = client.get_public_access_block(Bucket=bucket)
-            return all(answer["PublicAccessBlockConfiguration"].values())
-
-        checks = {"encrypted": encrypted, "versioned": versioned, "private": private}
+        checks = {
+            "encrypted": self._encrypted,
+            "versioned": self._versioned,
+            "private": self._private,
+        }
         return {
-            name: self._ask(f"ask whether bucket {bucket} is {name}", check)
+            name: self._ask(f"ask bucket {self._name} for {name}", check)
             for name, check in checks.items()
         }
+
+    def _encrypted(self) -> bool:
+        answer = self.client.get_bucket_encryption(Bucket=self._name)
+        return bool(answer["ServerSideEncryptionConfiguration"]["Rules"])
+
+    def _versioned(self) -> bool:
+        answer = self.client.get_bucket_versioning(Bucket=self._name)
+        return bool(answer.get("Status") == "Enabled")
+
+    def _private(self) -> bool:
+        answer = self.client.get_public_access_block(Bucket=self._name)
+        return all(answer["PublicAccessBlockConfiguration"].values())
 
     def versions(self) -> Iterator[str]:
         for version in self._versions(""):
