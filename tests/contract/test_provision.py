@@ -18,11 +18,15 @@ from tests.contract.by_hand import create_bucket, weaken
 from tests.contract.proxy import Fault, Request, behind
 from tests.contract.servers import Server
 
+NAMES = ("encrypted", "versioned", "private", "uploadsExpire", "owned")
 PROTECTIONS: dict[str, dict[str, bool | None]] = {
-    "versitygw": {"encrypted": None, "versioned": True, "private": None},
-    "moto": {"encrypted": True, "versioned": True, "private": True},
-    "fake-gcs-server": {"encrypted": None, "versioned": True, "private": False},
-    "azurite": {"encrypted": True, "versioned": False, "private": True},
+    name: dict(zip(NAMES, held, strict=True))
+    for name, held in {
+        "versitygw": (None, True, None, None, True),
+        "moto": (True, True, True, True, True),
+        "fake-gcs-server": (None, True, False, None, False),
+        "azurite": (True, False, True, None, True),
+    }.items()
 }
 
 
@@ -48,7 +52,6 @@ def test_a_created_bucket_has_the_protections_of_its_server_and_no_probe_left(
     outcome = provision(create(fresh))
     assert outcome.succeeded
     assert outcome.provision is not None
-    assert outcome.provision.created
     assert outcome.provision.url == fresh.url()
     assert outcome.provision.protections == PROTECTIONS[server.name]
     assert list(open_bucket(fresh).versions()) == []
@@ -66,11 +69,11 @@ def test_provisioning_again_changes_nothing_and_sets_again_what_was_lost(
     lost = weaken(marked)
     adopted = provision(create(marked, owner="uid-b"))
     assert adopted.provision is not None
-    assert not adopted.provision.created
+    assert adopted.provision.protections["owned"] is False
     assert adopted.provision.protections[lost] is False
     outcome = provision(create(marked))
     assert outcome.provision is not None
-    assert outcome.provision.created
+    assert outcome.provision.protections["owned"] is True
     assert outcome.provision.protections[lost] is True
 
 
@@ -82,46 +85,6 @@ def test_a_protection_that_was_lost_is_set_again(fresh: StoreLocation) -> None:
     assert bucket.protections("probe")[lost] is False
     bucket.protect()
     assert bucket.protections("probe")[lost] is True
-
-
-def test_an_adopted_bucket_is_used_as_it_is(fresh: StoreLocation) -> None:
-    create_bucket(fresh)
-    outcome = provision(create(fresh))
-    assert outcome.provision is not None
-    assert not outcome.provision.created
-    assert outcome.provision.protections["versioned"] is False
-    assert open_bucket(fresh).owner() is None
-    assert list(open_store(fresh).list("")) == []
-
-
-def test_a_missing_bucket_is_not_created_unasked(fresh: StoreLocation) -> None:
-    with pytest.raises(BucketNotFound, match=r"spec.create: true"):
-        provision(ProvisionTask(store=fresh, create=False, owner_uid="uid-a"))
-
-
-def test_a_wrong_key_is_no_missing_bucket(strict: Server, tmp_path: Path) -> None:
-    location = strict.location_with(strict.write_keys(tmp_path / "keys", False), "bucket-of-keys")
-    for task in (create(location), ProvisionTask(store=location, create=False, owner_uid="uid")):
-        with pytest.raises(CredentialsRefused):
-            provision(task)
-
-
-def write_versions(location: StoreLocation) -> None:
-    store = open_store(location)
-    store.put("a", b"1")
-    store.put("a", b"2")
-    store.put("b", b"1")
-    store.delete("b")
-
-
-def test_a_bucket_of_ours_is_removed_with_all_versions(marked: StoreLocation) -> None:
-    provision(create(marked))
-    write_versions(marked)
-    task = DeleteStoreTask(store=marked, owner_uid="uid-a")
-    assert "Removed bucket" in remove(task).message
-    with pytest.raises(BucketNotFound):
-        open_store(marked).get("a")
-    assert "is gone" in remove(task).message
 
 
 def test_what_others_set_on_a_bucket_of_ours_stays(running: Callable[[str], Server]) -> None:
@@ -196,6 +159,79 @@ def test_a_bucket_of_our_account_that_came_before_is_not_taken_over(
     with pytest.raises(BucketNotOwned, match="another owner"):
         open_bucket(location).create("uid-a")
     assert open_bucket(location).owner() == "uid-b"
+
+
+def test_an_adopted_bucket_is_used_as_it_is(fresh: StoreLocation) -> None:
+    create_bucket(fresh)
+    outcome = provision(create(fresh))
+    assert outcome.provision is not None
+    assert outcome.provision.protections["owned"] is False
+    assert outcome.provision.protections["versioned"] is False
+    assert open_bucket(fresh).owner() is None
+    assert list(open_store(fresh).list("")) == []
+
+
+def test_an_adopted_bucket_is_written_to_once(server: Server, fresh: StoreLocation) -> None:
+    create_bucket(fresh)
+    task = ProvisionTask(store=fresh, create=False, owner_uid="uid-a")
+    assert provision(task).succeeded
+    with behind(fresh) as (proxied, proxy):
+        again = task.model_copy(update={"store": proxied, "proven": True})
+        outcome = provision(again)
+        methods = {request.method for request in proxy.requests}
+    assert outcome.provision is not None
+    assert outcome.provision.writable
+    assert methods <= {"GET", "HEAD"}
+
+
+def test_keys_that_may_only_read_are_enough_for_a_bucket_that_is_there(
+    strict: Server,
+) -> None:
+    location = strict.location(f"bucket-{uuid4().hex[:12]}")
+    create_bucket(location)
+    open_store(location).put("corpus", b"x")
+
+    def read_only(request: Request) -> Fault | None:
+        return None if request.method in ("GET", "HEAD") else Fault.EXPIRED
+
+    with behind(location) as (proxied, proxy):
+        proxy.judge = read_only
+        outcome = provision(ProvisionTask(store=proxied, create=False, owner_uid="uid-a"))
+        with pytest.raises(CredentialsRefused):
+            provision(create(proxied))
+    assert outcome.provision is not None
+    assert not outcome.provision.writable
+    assert [entry.path for entry in open_store(location).list("")] == ["corpus"]
+
+
+def test_a_missing_bucket_is_not_created_unasked(fresh: StoreLocation) -> None:
+    with pytest.raises(BucketNotFound, match=r"spec.create: true"):
+        provision(ProvisionTask(store=fresh, create=False, owner_uid="uid-a"))
+
+
+def test_a_wrong_key_is_no_missing_bucket(strict: Server, tmp_path: Path) -> None:
+    location = strict.location_with(strict.write_keys(tmp_path / "keys", False), "bucket-of-keys")
+    for task in (create(location), ProvisionTask(store=location, create=False, owner_uid="uid")):
+        with pytest.raises(CredentialsRefused):
+            provision(task)
+
+
+def write_versions(location: StoreLocation) -> None:
+    store = open_store(location)
+    store.put("a", b"1")
+    store.put("a", b"2")
+    store.put("b", b"1")
+    store.delete("b")
+
+
+def test_a_bucket_of_ours_is_removed_with_all_versions(marked: StoreLocation) -> None:
+    provision(create(marked))
+    write_versions(marked)
+    task = DeleteStoreTask(store=marked, owner_uid="uid-a")
+    assert "Removed bucket" in remove(task).message
+    with pytest.raises(BucketNotFound):
+        open_store(marked).get("a")
+    assert "is gone" in remove(task).message
 
 
 def test_a_bucket_with_what_is_beside_the_prefix_is_kept(marked: StoreLocation) -> None:

@@ -29,9 +29,7 @@ def good_outcome(pod: Object) -> Outcome:
     """What the pod would say if all went well."""
     task = task_of(pod)
     if isinstance(task, ProvisionTask):
-        result = ProvisionResult(
-            url=f"s3://{task.store.bucket}/", created=True, protections={"versioned": True}
-        )
+        result = ProvisionResult(url=f"s3://{task.store.bucket}/", protections={"versioned": True})
         return Outcome(succeeded=True, reason=Reason.PROVISIONED, provision=result)
     assert isinstance(task, DatasetTask), f"no outcome is played for {task.kind}"
     made = DatasetResult(

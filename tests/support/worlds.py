@@ -337,7 +337,8 @@ PROVISIONED = Outcome(
     succeeded=True,
     reason=Reason.PROVISIONED,
     provision=ProvisionResult(
-        url="s3://team-a/", created=True, protections={"encrypted": True, "private": None}
+        url="s3://team-a/",
+        protections={"encrypted": True, "versioned": False, "private": None, "owned": False},
     ),
 )
 REMOVED = Outcome(succeeded=True, reason=Reason.SUCCEEDED, message="Removed")

@@ -80,12 +80,16 @@ CONSEQUENCES: Final = (Reason.PREEMPTED, Reason.PEER_LOST)
 
 
 class ProvisionTask(ApiModel):
-    """Create or adopt the bucket, set protections, prove that objects can be written and read."""
+    """Create or adopt the bucket, set protections, prove that objects can be written and read.
+
+    `proven`: that was so at the last look, and a bucket of somebody else is not written to again.
+    """
 
     kind: Literal["provision"] = "provision"
     store: StoreLocation
     create: bool
     owner_uid: str
+    proven: bool | None = None
 
 
 class DeleteStoreTask(ApiModel):
@@ -322,10 +326,14 @@ class MetricResult(ApiModel):
 
 
 class ProvisionResult(ApiModel):
-    """What provisioning found or made. A protection is None where the store cannot give it."""
+    """What provisioning found or made.
+
+    `protections` are by the names of `status.protections`; None where the store cannot give it, or
+    does not tell.
+    """
 
     url: str
-    created: bool
+    writable: bool = True
     protections: dict[str, bool | None]
 
 

@@ -105,7 +105,8 @@ class ObjectStoreSpec(ApiModel):
     )
     reclaim_policy: Literal["Retain", "Delete"] = Field(
         default="Retain",
-        description="Delete removes the bucket with this object, if this object created it.",
+        description="Delete removes the bucket with this object, if this object created it and "
+        "nothing lies in it beside spec.prefix.",
     )
     credentials: Credentials | None = Field(
         default=None, description="Absent: the pod's own identity."
@@ -153,11 +154,24 @@ class ObjectStoreSpec(ApiModel):
 
 
 class Protections(ApiModel):
-    """Which protections hold. Absent: the store cannot give it."""
+    """Which protections hold. Absent: the store cannot give it, or does not tell these
+    credentials."""
 
     encrypted: bool | None = Field(default=None, description="Encrypted at rest by default.")
-    versioned: bool | None = Field(default=None, description="Overwritten objects are kept.")
+    versioned: bool | None = Field(
+        default=None,
+        description="Overwritten and deleted objects are kept; in a bucket that this object "
+        "created for 7 days, unless it has a rule of yours about them.",
+    )
     private: bool | None = Field(default=None, description="Public access is blocked.")
+    uploads_expire: bool | None = Field(
+        default=None, description="Uploads that are never finished go by themselves."
+    )
+    owned: bool | None = Field(
+        default=None,
+        description="The bucket carries the mark of this object, which created it: only then is "
+        "it ever changed or removed.",
+    )
 
 
 class ObjectStoreStatus(Status):
@@ -165,6 +179,11 @@ class ObjectStoreStatus(Status):
 
     url: str | None = Field(default=None, description="URL of bucket and prefix.", max_length=1024)
     provisioned: bool = Field(default=False, description="The bucket exists and can be used.")
+    writable: bool | None = Field(
+        default=None,
+        description="Objects can be written, not only read; a bucket that is not to be created "
+        "may be read alone.",
+    )
     protections: Protections | None = Field(
         default=None, description="Which protections hold in the bucket."
     )

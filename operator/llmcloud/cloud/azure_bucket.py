@@ -54,15 +54,22 @@ class AzureBucket:
             kept = {item.id: item.access_policy for item in policy["signed_identifiers"]}
             self._container.set_container_access_policy(kept, public_access=None)
 
-    def protections(self, probe: str) -> Protections:
+    def protections(self, probe: str | None) -> Protections:
+        prefix = self._location.prefix + (probe or "")
         with translated(self._location, f"ask what protects container {self._name}"):
-            blob = self._container.get_blob_client(self._location.prefix + probe)
-            properties: Any = blob.get_blob_properties()
+            blobs = self._container.list_blobs(name_starts_with=prefix, results_per_page=1)
+            blob: Any = next(iter(blobs), None)
+            if blob is not None:
+                blob = self._container.get_blob_client(blob.name).get_blob_properties()
             container = self._container.get_container_properties()
+        versioned = blob is not None and blob.version_id is not None
         return {
-            "encrypted": bool(properties.server_encrypted),
-            "versioned": properties.version_id is not None,
+            "encrypted": bool(blob.server_encrypted) if blob is not None else None,
+            # An object that is older than the account's versioning has no version.
+            "versioned": versioned or (False if probe else None),
             "private": container.public_access is None,
+            # Azure ends them after a week and has no property that says so; others may not.
+            "uploadsExpire": self._location.endpoint_url is None or None,
         }
 
     def versions(self) -> Iterator[str]:

@@ -29,10 +29,11 @@ class Bucket(Protocol):
         """Set every protection that the store knows."""
         ...
 
-    def protections(self, probe: str) -> Protections:
-        """Which of encrypted, versioned and private hold, by asking; `probe` is an object of ours.
+    def protections(self, probe: str | None) -> Protections:
+        """Which of encrypted, versioned, private and uploadsExpire hold, by asking; `probe` is an
+        object of ours, None where none was written.
 
-        None: the store cannot tell, hence promises nothing.
+        None: the store cannot tell, or not us, hence promises nothing.
         """
         ...
 

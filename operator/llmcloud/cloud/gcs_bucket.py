@@ -19,7 +19,7 @@ from llmcloud.cloud import refusals
 from llmcloud.cloud.bucket import Protections
 from llmcloud.cloud.errors import BucketNotFound, ConfigurationInvalid, StoreError
 from llmcloud.cloud.gcs_client import gcs_client, policy, translated
-from llmcloud.cloud.lifecycle import gcs_rules
+from llmcloud.cloud.lifecycle import gcs_rules, gcs_uploads_expire
 from llmcloud.cloud.parallel import in_parallel
 
 OWNER_LABEL: Final = "llmcloud-owner-uid"
@@ -79,21 +79,25 @@ class GcsBucket:
             except (MethodNotAllowed, MethodNotImplemented):
                 return
 
-    def protections(self, probe: str) -> Protections:
+    def protections(self, probe: str | None) -> Protections:
         bucket = self._properties()
         if bucket is None:
-            return dict.fromkeys(("encrypted", "versioned", "private"))
+            return dict.fromkeys(("encrypted", "versioned", "private", "uploadsExpire"))
         access = bucket.iam_configuration
         private = (
             access.uniform_bucket_level_access_enabled
             and access.public_access_prevention == "enforced"
         )
-        # Google encrypts always and has no property that says so; others promise nothing.
-        encrypted = bool(bucket.default_kms_key_name) or self._location.endpoint_url is None
+        # Google encrypts always, ends uploads of its own API after a week, and has no properties
+        # that say so; others promise nothing.
+        google = self._location.endpoint_url is None
+        encrypted = bool(bucket.default_kms_key_name) or google
+        expire = gcs_uploads_expire([dict(rule) for rule in bucket.lifecycle_rules]) or google
         return {
             "encrypted": encrypted or None,
             "versioned": bool(bucket.versioning_enabled),
             "private": bool(private),
+            "uploadsExpire": expire or None,
         }
 
     def versions(self) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Provisioning: create or adopt a bucket, set or read its protections, prove that it works.
 
 A bucket that we create carries its owner's uid as a mark; only such a bucket is ever changed or
-removed. An adopted one is used as it is.
+removed. An adopted one is used as it is: it is written to once to prove that this works, and where
+the credentials may only read and nothing asks for more than that, it is used for reading.
 """
 
 import logging
@@ -11,7 +12,7 @@ from llmcloud.api.names import Reason
 from llmcloud.cloud import refusals
 from llmcloud.cloud.base import Store, open_store
 from llmcloud.cloud.bucket import open_bucket
-from llmcloud.cloud.errors import AlreadyExists, StoreError
+from llmcloud.cloud.errors import AlreadyExists, CredentialsRefused, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +32,40 @@ def provision(task: ProvisionTask) -> Outcome:
     if owned:
         bucket.protect()
     probe = f".llmcloud-probe-{task.owner_uid}"
-    _prove(store, probe)
-    protections = bucket.protections(probe)
-    if owned:
-        bucket.delete_versions(probe)
+    writable = True
+    if owned or not task.proven:
+        writable = _prove(store, probe, may_refuse=not task.create)
+        protections = bucket.protections(probe if writable else None)
+        if owned:
+            bucket.delete_versions(probe)
+        elif writable:
+            store.delete(probe)
     else:
-        store.delete(probe)
-    result = ProvisionResult(url=store.url(), created=owned, protections=protections)
+        protections = bucket.protections(None)
+    protections["owned"] = bucket.owner() == task.owner_uid
+    result = ProvisionResult(url=store.url(), writable=writable, protections=protections)
     return Outcome(succeeded=True, reason=Reason.PROVISIONED, provision=result)
 
 
-def _prove(store: Store, path: str) -> None:
-    """Create, be refused to create again, and read. Raises StoreError where the store does not."""
+def _prove(store: Store, path: str, *, may_refuse: bool) -> bool:
+    """Create, be refused to create again, and read; False if we may not write.
+
+    Raises StoreError where the store does not, CredentialsRefused unless it `may_refuse`.
+    """
     content = b"llmcloud proves here that it can write.\n"
-    store.delete(path)
-    store.put(path, content, if_absent=True)
+    try:
+        store.delete(path)
+        store.put(path, content, if_absent=True)
+    except CredentialsRefused:
+        if not may_refuse:
+            raise
+        return False
     if store.get(path) != content:
         raise StoreError(f"{store.url(path)} reads differently than it was written.")
     try:
         store.put(path, content, if_absent=True)
     except AlreadyExists:
-        return
+        return True
     raise StoreError(
         f"The store of {store.url()} ignores conditional writes: two attempts could overwrite "
         "each other; use a store that supports them.",

@@ -14,7 +14,7 @@ from llmcloud.api.names import LABEL_OWNER_UID
 from llmcloud.cloud import refusals
 from llmcloud.cloud.bucket import Protections
 from llmcloud.cloud.errors import BucketNotFound, StoreError, TaskError
-from llmcloud.cloud.lifecycle import s3_rules
+from llmcloud.cloud.lifecycle import s3_rules, s3_uploads_expire
 from llmcloud.cloud.s3_client import (
     DEFAULT_REGION,
     abort_uploads,
@@ -149,11 +149,12 @@ class S3Bucket:
             ),
         )
 
-    def protections(self, probe: str) -> Protections:
+    def protections(self, probe: str | None) -> Protections:
         checks = {
             "encrypted": self._encrypted,
             "versioned": self._versioned,
             "private": self._private,
+            "uploadsExpire": self._uploads_expire,
         }
         return {
             name: self._ask(f"ask bucket {self._name} for {name}", check)
@@ -171,6 +172,10 @@ class S3Bucket:
     def _private(self) -> bool:
         answer = self.client.get_public_access_block(Bucket=self._name)
         return all(answer["PublicAccessBlockConfiguration"].values())
+
+    def _uploads_expire(self) -> bool:
+        found = self.client.get_bucket_lifecycle_configuration(Bucket=self._name)
+        return s3_uploads_expire(found["Rules"], self._location.prefix)
 
     def versions(self) -> Iterator[str]:
         for version in self._versions(""):

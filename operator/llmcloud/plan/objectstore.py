@@ -1,7 +1,9 @@
 """ObjectStore: a Job in the tenant's namespace provisions and probes the bucket."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from llmcloud.api.base import digest
 from llmcloud.api.common import PodSettings, Resources
@@ -26,6 +28,13 @@ from llmcloud.plan.waiting import look_again_seconds
 ROLE = "store"
 RESOURCES = Resources(cpu="50m", memory="256Mi", ephemeral_storage="256Mi")
 CLEANUP_DEADLINE_SECONDS = 600
+PROTECTIONS: Final = {
+    "encrypted": "encrypted",
+    "versioned": "versioned",
+    "private": "private",
+    "uploadsExpire": "cleared of unfinished uploads",
+}
+"""What messages call them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ def plan_object_store(world: StoreWorld, defaults: PodDefaults) -> Plan:
     if due is not None and due <= 0:
         attempt = next_attempt(attempt, world.jobs, recorded)
     task = ProvisionTask(store=access.location, create=spec.create, owner_uid=owner.uid)
+    if owner.status.get("recipe") == recipe and owner.status.get("writable"):
+        task = task.model_copy(update={"proven": True})
     return _plan_attempt(world, spec, access, recipe, task, attempt, due, defaults)
 
 
@@ -95,10 +106,14 @@ def _plan_attempt(
         case State.SUCCEEDED:
             assert attempt.outcome is not None
             result = attempt.outcome.provision
-            judgement = Judgement(True, Reason.PROVISIONED, f"{members['url']} can be used")
-            members |= {"provisioned": True, "recipe": recipe}
+            found = result.protections if result is not None else {}
+            writable = result is None or result.writable
+            use = "used" if writable else "read; its credentials may not write"
+            message = f"{members['url']} can be {use}{_unprotected(found, spec.create)}"
+            judgement = Judgement(True, Reason.PROVISIONED, message)
+            members |= {"provisioned": True, "recipe": recipe, "writable": writable}
             if result is not None:
-                known = {k: v for k, v in result.protections.items() if v is not None}
+                known = {k: v for k, v in found.items() if v is not None}
                 members |= {"url": result.url, "protections": known}
             requeue = due
         case State.RETRY | State.FAILED:
@@ -110,7 +125,7 @@ def _plan_attempt(
         case _:
             judgement = _in_progress(owner, recipe, attempt)
             if owner.status.get("recipe") == recipe:
-                kept = ("provisioned", "protections", "recipe")
+                kept = ("provisioned", "protections", "recipe", "writable")
                 members |= {k: owner.status[k] for k in kept if k in owner.status}
             requeue = look_again_seconds(attempt, world.now)
     return Plan(
@@ -120,6 +135,18 @@ def _plan_attempt(
         finalizer=_needs_cleanup(spec, owner),
         requeue_seconds=requeue,
     )
+
+
+def _unprotected(found: Mapping[str, bool | None], create: bool) -> str:
+    """What does not hold, and what nobody can tell."""
+    off = [words for name, words in PROTECTIONS.items() if found.get(name, True) is False]
+    unknown = [words for name, words in PROTECTIONS.items() if found.get(name, True) is None]
+    if create and found.get("owned") is False:
+        off.append("created by this object")
+    said = f"; it is not {', not '.join(off)}" if off else ""
+    if unknown:
+        said += f"; the store does not tell whether it is {', '.join(unknown)}"
+    return said
 
 
 def _in_progress(owner: Owner, recipe: str, attempt: Attempt) -> Judgement:

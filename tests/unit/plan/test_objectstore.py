@@ -85,8 +85,14 @@ def test_a_provisioned_store_is_ready_and_looked_at_again_later() -> None:
 
 
 def test_a_protection_that_the_store_cannot_give_is_absent() -> None:
-    assert GOOD["protections"] == {"encrypted": True}
+    assert GOOD["protections"] == {"encrypted": True, "versioned": False, "owned": False}
     assert GOOD["provisioned"] is True
+
+
+def test_what_does_not_hold_is_named() -> None:
+    said = by_type(GOOD)["Ready"]["message"]
+    assert "; it is not versioned, not created by this object; the store does not tell" in said
+    assert said.endswith("whether it is private")
 
 
 def test_a_probe_leaves_a_good_store_ready() -> None:
@@ -97,6 +103,25 @@ def test_a_probe_leaves_a_good_store_ready() -> None:
     assert said(planned.status) == ("True", "Provisioned")
     assert planned.status is not None
     assert planned.status["provisioned"] is True
+
+
+def test_what_was_proven_is_not_proven_again_by_writing() -> None:
+    late = at(DEFAULTS.store_check_seconds)
+    job = succeeded_job(PROVISIONED, recipe=RECIPE)
+    assert task_of(plan(job, status=GOOD, now=late))["proven"] is True
+    assert "proven" not in task_of(plan(job, status={**GOOD, "writable": False}, now=late))
+    assert "proven" not in task_of(plan(job, status={**GOOD, "recipe": "other"}, now=late))
+
+
+def test_a_store_that_can_only_be_read_is_ready_and_says_so() -> None:
+    assert PROVISIONED.provision is not None
+    found = PROVISIONED.provision.model_copy(update={"writable": False})
+    outcome = PROVISIONED.model_copy(update={"provision": found})
+    planned = plan(succeeded_job(outcome, recipe=RECIPE))
+    assert said(planned.status) == ("True", "Provisioned")
+    assert planned.status is not None
+    assert planned.status["writable"] is False
+    assert "may not write" in by_type(planned.status)["Ready"]["message"]
 
 
 def test_a_probe_that_cannot_be_scheduled_does_not_make_a_good_store_bad() -> None:
