@@ -168,6 +168,14 @@ def test_a_redirect_on_the_internet_is_followed(site: Site, web: Web, tmp_path: 
     assert fetch(web, f"{site.url}/moved", tmp_path) == DIGEST
 
 
+def test_the_mirror_is_trusted_at_its_own_port_alone(site: Site) -> None:
+    port = int(site.url.rpartition(":")[2])
+    network = CheckedNetwork(Judge(NetworkRules()), frozenset({("127.0.0.1", port)}))
+    network.connect_tcp("127.0.0.1", port).close()
+    with pytest.raises(ConfigurationInvalid, match="may not reach"):
+        network.connect_tcp("127.0.0.1", port + 1)
+
+
 def test_the_address_that_was_judged_is_the_one_connected(site: Site) -> None:
     """A name that changes its mind is judged anew at every connection."""
     answers = [["127.0.0.1"], ["127.0.0.9"], ["127.0.0.9", "127.0.0.1"]]

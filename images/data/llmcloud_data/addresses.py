@@ -14,6 +14,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv4 behind a translator (RFC 6052): the last 32 bits are the address."""
 
+HOST_AGENT: Final = ipaddress.IPv4Address("168.63.129.16")
+"""Azure's host agent: answers every machine there, and has an address of the internet."""
+
 TUNNELLED: Final = ipaddress.IPv6Network("2002::/16")
 
 
@@ -34,7 +37,10 @@ class Judge:
         if any(address in network for network in self._refused):
             return False
         return address.is_global and not (
-            address.is_multicast or address.is_reserved or address in TUNNELLED
+            address.is_multicast
+            or address.is_reserved
+            or address in TUNNELLED
+            or address == HOST_AGENT
         )
 
 

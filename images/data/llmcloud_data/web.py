@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpcore2
 import httpx2
@@ -44,10 +44,14 @@ LookUp = Callable[..., Iterable[tuple[Any, ...]]]
 
 
 class CheckedNetwork(httpcore2.NetworkBackend):
-    """Connects to permitted addresses alone; `trusted` are hosts that the installation names."""
+    """Connects to permitted addresses alone; `trusted` are hosts with their ports that the
+    installation names."""
 
     def __init__(
-        self, judge: Judge, trusted: frozenset[str], look_up: LookUp = socket.getaddrinfo
+        self,
+        judge: Judge,
+        trusted: frozenset[tuple[str, int]],
+        look_up: LookUp = socket.getaddrinfo,
     ) -> None:
         self._judge = judge
         self._trusted = trusted
@@ -64,7 +68,7 @@ class CheckedNetwork(httpcore2.NetworkBackend):
         permitted = [
             address
             for address in addresses
-            if host in self._trusted or self._judge.permits(address)
+            if (host, port) in self._trusted or self._judge.permits(address)
         ]
         if not permitted:
             raise ConfigurationInvalid(
@@ -88,8 +92,8 @@ class CheckedNetwork(httpcore2.NetworkBackend):
 class Web:
     """A client for sources. Safe for use by several threads.
 
-    `mirror`: URL of the installation's own mirror of the hub, the one host that may be anywhere
-    and speak plain HTTP.
+    `mirror`: URL of the installation's own mirror of the hub, the one server that may be
+    anywhere and speak plain HTTP.
     """
 
     def __init__(
@@ -101,8 +105,7 @@ class Web:
     ) -> None:
         self._pause_seconds = pause_seconds
         self._mirror = urlsplit(mirror)
-        trusted = frozenset(filter(None, [self._mirror.hostname]))
-        self._network = CheckedNetwork(Judge(rules), trusted)
+        self._network = CheckedNetwork(Judge(rules), _place(self._mirror))
         self._tls = tls or ssl.create_default_context()
         self._client = self.build_client()
 
@@ -203,6 +206,13 @@ class Web:
     @property
     def _mirror_place(self) -> tuple[str, str | None, int | None]:
         return self._mirror.scheme, self._mirror.hostname, self._mirror.port
+
+
+def _place(url: SplitResult) -> frozenset[tuple[str, int]]:
+    """Host and port of a URL, if it is one."""
+    if not url.hostname:
+        return frozenset()
+    return frozenset({(url.hostname, url.port or (443 if url.scheme == "https" else 80))})
 
 
 def _append(
