@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmcloud.api.contract import ModelManifest
-from llmcloud.cloud.base import Store
-from llmcloud.cloud.errors import DigestMismatch
+from llmcloud.cloud.base import DOCUMENT_BYTES, Store
+from llmcloud.cloud.errors import ConfigurationInvalid, DigestMismatch
 from llmcloud.cloud.manifest import (
     download,
     files_digest,
@@ -29,6 +29,13 @@ def manifest(attempt: int) -> ModelManifest:
         metrics={},
         passed=True,
     )
+
+
+def test_what_is_too_large_to_be_read_is_not_published(store: Store) -> None:
+    too_large = manifest(1).model_copy(update={"lineage": {"x": "x" * DOCUMENT_BYTES}})
+    with pytest.raises(ConfigurationInvalid, match="larger ones"):
+        publish_manifest(store, "manifest.json", too_large)
+    assert store.head("manifest.json") is None
 
 
 def write_folder(folder: Path) -> Path:

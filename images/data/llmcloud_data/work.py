@@ -17,7 +17,7 @@ from llmcloud.api.base import ApiModel
 from llmcloud.api.contract import FileEntry
 from llmcloud.cloud.base import Store
 from llmcloud.cloud.errors import AlreadyExists, DigestMismatch, ObjectChanged, ObjectNotFound
-from llmcloud.cloud.manifest import read_manifest, sha256_of
+from llmcloud.cloud.manifest import encoded, read_manifest, sha256_of
 from llmcloud.cloud.parallel import in_parallel
 
 PATIENCE_SECONDS: Final = 30.0
@@ -194,7 +194,7 @@ class Work:
         return found
 
     def _put(self, path: str, result: ApiModel) -> None:
-        body = result.model_dump_json(by_alias=True, exclude_none=True).encode()
+        body = encoded(result, self._store.url(path))
         try:
             self._store.put(path, body, if_absent=True)
         except AlreadyExists:

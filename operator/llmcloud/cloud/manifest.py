@@ -14,8 +14,13 @@ from pydantic import ValidationError
 
 from llmcloud.api.base import ApiModel, digest
 from llmcloud.api.contract import FileEntry, SourceEntry
-from llmcloud.cloud.base import Store
-from llmcloud.cloud.errors import AlreadyExists, DigestMismatch, ObjectNotFound
+from llmcloud.cloud.base import DOCUMENT_BYTES, Store
+from llmcloud.cloud.errors import (
+    AlreadyExists,
+    ConfigurationInvalid,
+    DigestMismatch,
+    ObjectNotFound,
+)
 from llmcloud.cloud.parallel import in_parallel
 
 MANIFEST: Final = "manifest.json"
@@ -61,9 +66,24 @@ def read_manifest(store: Store, path: str, shape: type[Manifest]) -> Manifest | 
         ) from None
 
 
+def encoded(document: ApiModel, url: str) -> bytes:
+    """The JSON of what is to be written to `url`. Raises ConfigurationInvalid where nobody could
+    read it whole again."""
+    body = document.model_dump_json(by_alias=True, exclude_none=True).encode()
+    if len(body) > DOCUMENT_BYTES:
+        raise ConfigurationInvalid(
+            f"{url} would have {len(body)} bytes, more than {DOCUMENT_BYTES}: it names every object"
+            " of the sources; use fewer and larger ones, or several datasets."
+        )
+    return body
+
+
 def publish_manifest(store: Store, path: str, manifest: Manifest) -> Manifest:
-    """Create a manifest; returns the one that is there now: this, or the winner's of a race."""
-    body = manifest.model_dump_json(by_alias=True, exclude_none=True).encode()
+    """Create a manifest; returns the one that is there now: this, or the winner's of a race.
+
+    Raises ConfigurationInvalid above DOCUMENT_BYTES.
+    """
+    body = encoded(manifest, store.url(path))
     try:
         store.put(path, body, if_absent=True)
     except AlreadyExists:
