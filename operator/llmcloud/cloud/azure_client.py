@@ -106,6 +106,9 @@ def _identity(location: StoreLocation) -> Any:
         exclude_developer_cli_credential=True,
         exclude_powershell_credential=True,
         exclude_shared_token_cache_credential=True,
+        connection_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retry_total=REQUEST_ATTEMPTS - 1,
     )
 
 

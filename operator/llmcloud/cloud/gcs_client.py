@@ -112,7 +112,10 @@ class FileCredentials(Credentials):
 
 
 class _Adapter(HTTPAdapter):
-    """Trusts the location's certificates, whatever the environment says."""
+    """Trusts the location's certificates, whatever the environment says.
+
+    What asks for tokens brings one number of seconds for all, of two minutes: it is bounded.
+    """
 
     def __init__(self, ca_file: str | None) -> None:
         super().__init__(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
@@ -121,11 +124,15 @@ class _Adapter(HTTPAdapter):
     def send(self, request: Any, *arguments: Any, **options: Any) -> Any:
         if self._ca_file:
             options["verify"] = self._ca_file
+        if isinstance(seconds := options.get("timeout"), int | float):
+            limits = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
+            options["timeout"] = tuple(min(seconds, limit) for limit in limits)
         return super().send(request, *arguments, **options)
 
 
 def gcs_client(location: StoreLocation) -> Client:
     """A thread-safe client. Without a key it looks for the pod's own identity."""
+    tokens: Any = Request(_mounted(requests.Session(), location))
     credentials: Any
     if location.credentials_path:
         credentials = FileCredentials(Path(location.credentials_path))
@@ -133,8 +140,7 @@ def gcs_client(location: StoreLocation) -> Client:
     elif location.federation:
         credentials, project = _federated(location.federation)
     else:
-        credentials, project = default(scopes=[SCOPE])
-    tokens: Any = Request(_mounted(requests.Session(), location))
+        credentials, project = default(scopes=[SCOPE], request=tokens)
     session: Any = AuthorizedSession(  # type: ignore[no-untyped-call]
         credentials, auth_request=tokens
     )

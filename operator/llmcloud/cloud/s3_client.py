@@ -142,6 +142,10 @@ def s3_client(location: StoreLocation, read_timeout_seconds: float = READ_TIMEOU
     """A thread-safe client with explicit timeouts and bounded retries. Connects to nothing yet."""
     session = botocore.session.Session()
     session.register_component("data_loader", SERVICE_MODELS)
+    # Of the clients that look for the pod's own identity.
+    session.set_default_client_config(POLICY)
+    session.set_config_variable("metadata_service_timeout", CONNECT_TIMEOUT_SECONDS)
+    session.set_config_variable("metadata_service_num_attempts", REQUEST_ATTEMPTS)
     region = location.region or session.get_config_variable("region") or DEFAULT_REGION
     options = {"region_name": region, "verify": location.ca_file}
     provider: CredentialProvider | None = None
