@@ -56,7 +56,7 @@ class Settings(_Settings):
     workers: int = Field(default=32, ge=1, le=64)
     resync_seconds: int = Field(default=600, ge=10)
     store_check_seconds: int = Field(default=3600, ge=30)
-    port: int = Field(default=9090, description="Of /metrics, /healthz and /readyz.")
+    port: int = Field(default=9090, description="Of /metrics and /healthz.")
     log_level: str = "INFO"
 
     def pod_defaults(self, version: str) -> PodDefaults:

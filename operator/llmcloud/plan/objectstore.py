@@ -7,7 +7,7 @@ from typing import Final
 
 from llmcloud.api.base import digest
 from llmcloud.api.common import PodSettings, Resources
-from llmcloud.api.contract import DeleteStoreTask, ProvisionTask, Retry, Task
+from llmcloud.api.contract import DeleteStoreTask, ProvisionTask, Task
 from llmcloud.api.names import (
     ANNOTATION_REFRESH,
     ANNOTATION_SKIP_CLEANUP,
@@ -118,9 +118,12 @@ def _plan_attempt(
             requeue = due
         case State.RETRY | State.FAILED:
             assert attempt.problem is not None
-            stalled = attempt.problem.retry is not Retry.ENVIRONMENT
             judgement = Judgement(
-                False, attempt.problem.reason, attempt.problem.message, stalled=stalled
+                False,
+                attempt.problem.reason,
+                attempt.problem.message,
+                stalled=attempt.state is State.FAILED,
+                reconciling=attempt.state is State.RETRY,
             )
         case _:
             judgement = _in_progress(owner, recipe, attempt)

@@ -133,17 +133,35 @@ def test_a_probe_that_fails_does() -> None:
     words = refusal(Reason.CREDENTIALS_REFUSED, Retry.USER).model_dump_json()
     planned = plan(failed_job(message=words, attempt=2, recipe=RECIPE), status=GOOD)
     assert said(planned.status) == ("False", "CredentialsRefused")
-    assert by_type(planned.status)["Stalled"]["status"] == "True"
     assert planned.status is not None
     assert planned.status["provisioned"] is False
     assert planned.requeue_seconds == 10.0
 
 
-def test_a_store_out_of_reach_is_not_stalled() -> None:
-    words = refusal(Reason.STORE_UNREACHABLE, Retry.ENVIRONMENT).model_dump_json()
+@pytest.mark.parametrize(
+    ("reason", "retry", "word"),
+    [
+        pytest.param(
+            Reason.STORE_UNREACHABLE, Retry.ENVIRONMENT, "Reconciling", id="out of reach"
+        ),
+        pytest.param(
+            Reason.DISK_FULL, Retry.USER, "Reconciling",
+            id="what its user can change, and which is tried again meanwhile",
+        ),
+        pytest.param(
+            Reason.BUCKET_NOT_OWNED, Retry.NEVER, "Stalled", id="what stays as it is"
+        ),
+    ],
+)  # fmt: skip
+def test_a_store_that_is_tried_again_is_reconciling_and_only_others_are_stalled(
+    reason: Reason, retry: Retry, word: str
+) -> None:
+    words = refusal(reason, retry).model_dump_json()
     planned = plan(failed_job(message=words, recipe=RECIPE))
-    assert said(planned.status) == ("False", "StoreUnreachable")
-    assert by_type(planned.status)["Stalled"]["status"] == "False"
+    assert said(planned.status) == ("False", reason)
+    held = {type_ for type_, one in by_type(planned.status).items() if one["status"] == "True"}
+    assert held == {word}
+    assert (planned.requeue_seconds is None) is (word == "Stalled")
 
 
 def test_a_good_store_whose_job_is_lost_is_probed_anew() -> None:
