@@ -8,7 +8,7 @@ schema does not know are dropped. Pods do nothing by themselves; tests draw thei
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,8 @@ from llmcloud.scaling.observation import Decision
 from tests.support import worlds
 
 Step = Callable[[], None]
+GRACE_SECONDS = 30
+"""What pods have if nothing else is said: a deletionTimestamp is when it ends."""
 
 
 @dataclass
@@ -112,7 +114,8 @@ class IdealCluster:
             case Kind.OBJECT_STORE:
                 deleted = self.owner["metadata"].get("deletionTimestamp")
                 since = from_timestamp(deleted) if deleted else None
-                return plan_object_store(StoreWorld(owner, jobs, now, since), worlds.DEFAULTS)
+                store = StoreWorld(owner, jobs, now, since, tuple(pods))
+                return plan_object_store(store, worlds.DEFAULTS)
             case Kind.DATASET:
                 stores = tuple((n, self._reference(Kind.OBJECT_STORE, n)) for n in ("work", "raw"))
                 world = DatasetWorld(owner, stores, jobs, now, self.progress, self.in_use)
@@ -247,7 +250,8 @@ class IdealCluster:
         del self.children[(kind, name)]
         for pod in self.pods.values():
             if pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name") == name:
-                pod["metadata"]["deletionTimestamp"] = written(now)
+                grace = timedelta(seconds=GRACE_SECONDS)
+                pod["metadata"]["deletionTimestamp"] = written(now + grace)
 
     def _write_status(self, status: Manifest) -> None:
         model = KINDS[self.kind].status

@@ -3,6 +3,7 @@
 Any prefix of these steps may be all that happens: the next plan begins where they ended.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 
 from llmcloud.api.base import digest
@@ -19,6 +20,8 @@ from llmcloud.cluster.client import Client, Gone
 from llmcloud.cluster.recorder import Recorder
 from llmcloud.plan.conditions import notices
 from llmcloud.plan.model import Manifest, Owner, Plan
+
+logger = logging.getLogger(__name__)
 
 Intents = Mapping[tuple[str, str], str]
 """Intent hashes that children carry, by (kind, name)."""
@@ -82,6 +85,9 @@ async def execute(
     if plan.finalizer and FINALIZER not in owner.finalizers:
         await _set_finalizer(client, owner, present=True)
     await apply_children(client, plan, intents, applied)
+    for notice in plan.notices:
+        logger.warning("%s %s/%s: %s", owner.kind, owner.namespace, owner.name, notice.message)
+        await recorder.post(owner, notice)
     if not plan.finalizer and FINALIZER in owner.finalizers:
         await _set_finalizer(client, owner, present=False)
         if owner.deleting:

@@ -118,10 +118,10 @@ class Observer:
 
     async def store_world(self, owner: Owner) -> tuple[StoreWorld, Intents]:
         """The World of an ObjectStore."""
-        jobs, _ = await read_jobs(self._client, owner)
+        jobs, pods = await read_jobs(self._client, owner)
         deleted = owner.raw["metadata"].get("deletionTimestamp")
         since = from_timestamp(deleted) if deleted else None
-        return StoreWorld(owner, jobs, datetime.now(UTC), since), {}
+        return StoreWorld(owner, jobs, datetime.now(UTC), since, pods), {}
 
     async def dataset_world(self, owner: Owner) -> tuple[DatasetWorld, Intents]:
         """The World of an LLMDataset."""

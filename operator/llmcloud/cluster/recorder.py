@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 from llmcloud.api.names import API_VERSION, GROUP
 from llmcloud.cluster.client import Client, ClusterError
-from llmcloud.plan.conditions import Notice
-from llmcloud.plan.model import Owner
+from llmcloud.plan.model import Notice, Owner
 
 logger = logging.getLogger(__name__)
 _NOTE_CHARACTERS = 1024

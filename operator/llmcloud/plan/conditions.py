@@ -5,7 +5,7 @@ from datetime import datetime
 
 from llmcloud.api.kinds import KINDS
 from llmcloud.api.names import Condition, Reason
-from llmcloud.plan.model import Manifest, Owner, timestamp
+from llmcloud.plan.model import Manifest, Notice, Owner, timestamp
 
 MESSAGE_CHARACTERS = 2048
 
@@ -22,15 +22,6 @@ class Judgement:
     message: str
     stalled: bool = False
     reconciling: bool = False
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A transition worth an event."""
-
-    warning: bool
-    reason: str
-    message: str
 
 
 def _word(value: bool | None) -> str:

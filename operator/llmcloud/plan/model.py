@@ -32,14 +32,27 @@ class ObjectRef:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something worth an event."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What should be true. `status` None: there is nothing to write a status to."""
+    """What should be true. `status` None: there is nothing to write a status to.
+
+    `notices`: what is told of an object that has no status any more.
+    """
 
     applies: tuple[Manifest, ...] = ()
     deletes: tuple[ObjectRef, ...] = ()
     status: Manifest | None = None
     finalizer: bool = False
     requeue_seconds: float | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)

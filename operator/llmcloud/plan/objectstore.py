@@ -17,11 +17,11 @@ from llmcloud.api.names import (
 )
 from llmcloud.api.objectstore import ObjectStoreSpec
 from llmcloud.plan.attempts import Attempt, State, decide_attempt, next_attempt
-from llmcloud.plan.children import JobView
+from llmcloud.plan.children import JobView, PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.manifests.job import attempt_job
 from llmcloud.plan.manifests.pod import Container, attempt_labels, pod_template
-from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.model import Manifest, Notice, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.stores import StoreAccess, store_access
 from llmcloud.plan.waiting import look_again_seconds
 
@@ -35,16 +35,19 @@ PROTECTIONS: Final = {
     "uploadsExpire": "cleared of unfinished uploads",
 }
 """What messages call them."""
+ENDING_SECONDS = 2.0
+"""How soon a pod that is asked to stop is looked at again."""
 
 
 @dataclass(frozen=True)
 class StoreWorld:
-    """An ObjectStore and its Jobs."""
+    """An ObjectStore, its Jobs, and the pods of these and of Jobs that are gone."""
 
     owner: Owner
     jobs: tuple[JobView, ...]
     now: datetime
     deletion_time: datetime | None = None
+    pods: tuple[PodView, ...] = ()
 
 
 def plan_object_store(world: StoreWorld, defaults: PodDefaults) -> Plan:
@@ -197,15 +200,17 @@ def _plan_deletion(world: StoreWorld, spec: ObjectStoreSpec, defaults: PodDefaul
         return Plan(finalizer=False)
     access = store_access(owner.name, spec)
     recipe = digest({"delete": access.location.wire()})
-    attempt = decide_attempt(world.jobs, recipe, world.now, recorded=owner.status.get("attempt", 0))
+    recorded = max([owner.status.get("attempt", 0), *(pod.attempt for pod in world.pods)])
+    attempt = decide_attempt(world.jobs, recipe, world.now, recorded=recorded)
     if attempt.state is State.SUCCEEDED:
         return Plan(finalizer=False)
     since = (world.now - (world.deletion_time or world.now)).total_seconds()
     if since >= CLEANUP_DEADLINE_SECONDS:
-        return Plan(finalizer=False)
+        return Plan(finalizer=False, notices=(_left_behind(owner, spec, attempt),))
     task = DeleteStoreTask(store=access.location, owner_uid=owner.uid)
     applies: tuple[Manifest, ...] = ()
-    if attempt.state is State.START:
+    waits = attempt.state is State.START and _provisions(world, recipe)
+    if attempt.state is State.START and not waits:
         applies = (_job(owner, spec, access, recipe, task, attempt, defaults),)
     if attempt.problem is not None:
         judgement = Judgement(
@@ -226,9 +231,34 @@ def _plan_deletion(world: StoreWorld, spec: ObjectStoreSpec, defaults: PodDefaul
     return Plan(
         applies=applies,
         deletes=tuple(job.ref for job in attempt.obsolete),
-        status=_status(world, judgement, {"attempt": attempt.number}),
+        status=_status(world, judgement, {"attempt": attempt.number - waits}),
         finalizer=True,
-        requeue_seconds=min(wait, CLEANUP_DEADLINE_SECONDS - since),
+        requeue_seconds=min(ENDING_SECONDS if waits else wait, CLEANUP_DEADLINE_SECONDS - since),
+    )
+
+
+def _provisions(world: StoreWorld, recipe: str) -> bool:
+    """Whether a pod of another recipe may still make the bucket that is to be removed.
+
+    One whose node does not say that it has ended is waited for until its grace period is over.
+    """
+    removing = {job.name for job in world.jobs if job.recipe == recipe}
+    return any(
+        pod.phase in ("Pending", "Running")
+        and pod.job not in removing
+        and (pod.gone_by is None or pod.gone_by > world.now)
+        for pod in world.pods
+    )
+
+
+def _left_behind(owner: Owner, spec: ObjectStoreSpec, attempt: Attempt) -> Notice:
+    """What nobody would know: the object goes, and the bucket does not."""
+    why = f": {attempt.problem.message}" if attempt.problem else ""
+    return Notice(
+        True,
+        Reason.CLEANUP_FAILED,
+        f"ObjectStore {owner.name} goes, but bucket {spec.bucket} and what is in it may be left: "
+        f"they could not be removed in {CLEANUP_DEADLINE_SECONDS} s. Remove them by hand{why}",
     )
 
 

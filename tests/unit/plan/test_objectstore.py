@@ -15,7 +15,7 @@ from llmcloud.api.names import (
     Kind,
     Reason,
 )
-from llmcloud.plan.children import JobView
+from llmcloud.plan.children import JobView, PodView, pod_view
 from llmcloud.plan.model import Manifest, Plan, timestamp
 from llmcloud.plan.objectstore import CLEANUP_DEADLINE_SECONDS, StoreWorld, plan_object_store
 from tests.support.worlds import (
@@ -29,6 +29,9 @@ from tests.support.worlds import (
     failed_job,
     make_job,
     make_owner,
+    make_pod,
+    raw_job,
+    raw_pod,
     refusal,
     said,
     succeeded_job,
@@ -44,12 +47,13 @@ def plan(
     status: Manifest | None = None,
     now: datetime = NOW,
     deleted: datetime | None = None,
+    pods: tuple[PodView, ...] = (),
     **metadata: Any,
 ) -> Plan:
     if deleted is not None:
         metadata["deletionTimestamp"] = timestamp(deleted)
     owner = make_owner(Kind.OBJECT_STORE, spec=spec, status=status, **metadata)
-    return plan_object_store(StoreWorld(owner, jobs, now, deleted), DEFAULTS)
+    return plan_object_store(StoreWorld(owner, jobs, now, deleted, pods), DEFAULTS)
 
 
 def recipe_of(planned: Plan) -> str:
@@ -243,6 +247,38 @@ class TestDeletion:
     def test_the_deadline_lets_go(self) -> None:
         assert not self.going(seconds=CLEANUP_DEADLINE_SECONDS).finalizer
         assert self.going(seconds=CLEANUP_DEADLINE_SECONDS - 1).requeue_seconds == 1.0
+
+    def test_the_deadline_leaves_an_event_that_names_the_bucket(self) -> None:
+        words = refusal(Reason.BUCKET_NOT_OWNED, Retry.NEVER, "Not ours.").model_dump_json()
+        job = failed_job(message=words, recipe=recipe_of(self.going()))
+        (notice,) = self.going(job, seconds=CLEANUP_DEADLINE_SECONDS).notices
+        assert (notice.warning, notice.reason) == (True, "CleanupFailed")
+        assert all(word in notice.message for word in ("bucket team-a", "by hand", "Not ours."))
+        assert self.going(job, seconds=CLEANUP_DEADLINE_SECONDS - 1).notices == ()
+        kept = self.going(spec={}, seconds=CLEANUP_DEADLINE_SECONDS)
+        assert kept.notices == ()
+
+    def test_a_pod_that_may_still_make_the_bucket_is_waited_for(self) -> None:
+        raw = raw_job(1, RECIPE)
+        job = make_job(1, RECIPE, phase="Running")
+        status: Manifest = {"attempt": 1}
+        first = self.going(job, pods=job.pods, status=status)
+        assert (first.applies, first.deletes, first.finalizer) == ((), (job.ref,), True)
+        assert said(first.status) == ("False", "Deleting")
+        assert first.requeue_seconds == 2.0
+        pod = raw_pod(raw, "Running")
+        pod["metadata"]["deletionTimestamp"] = timestamp(at(30))
+        ending = pod_view(pod)
+        second = self.going(pods=(ending,), status=first.status, seconds=5)
+        assert (second.applies, second.status) == ((), first.status)
+        for pods, seconds in (((), 5), ((ending,), 30)):
+            third = self.going(pods=pods, status=second.status, seconds=seconds)
+            assert third.applies[0]["metadata"]["name"] == "it-store-a2"
+            assert task_of(third)["kind"] == "delete-store"
+
+    def test_a_number_is_not_used_twice_though_no_status_was_written(self) -> None:
+        ended = make_pod(raw_job(1, RECIPE), "Failed")
+        assert self.going(pods=(ended,)).applies[0]["metadata"]["name"] == "it-store-a2"
 
     @pytest.mark.parametrize(
         "change",
