@@ -150,4 +150,5 @@ class Reason(StrEnum):
     # The operator's own
     SPEC_INVALID = "SpecInvalid"
     CLEANUP_FAILED = "CleanupFailed"
+    OPERATOR_FORBIDDEN = "OperatorForbidden"
     INTERNAL_ERROR = "InternalError"

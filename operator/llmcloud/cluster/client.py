@@ -1,6 +1,7 @@
 """One thin client: raw dictionaries in and out, one pool, bounded time, typed errors."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -19,6 +20,8 @@ JSON: Final = "application/json"
 REQUEST_SECONDS: Final = 10.0
 _CONNECTIONS: Final = 48
 _PAGE: Final = 500
+_LACKS_A_RIGHT: Final = re.compile(r'User "[^"]*" cannot \w+ resource ')
+"""The API server's words, which admission and quota do not use."""
 
 _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
     {
@@ -59,6 +62,14 @@ class Refused(ClusterError):
     """The API server will not do this as it is: 400, 403, 422."""
 
 
+class ChildRefused(Refused):
+    """A child is not taken as it is: quota, admission, or an invalid manifest."""
+
+
+class NotAllowed(Refused):
+    """The operator itself lacks a right: 403 by the cluster's authorization."""
+
+
 class Gone(ClusterError):
     """The object, its namespace or its kind does not exist."""
 
@@ -81,6 +92,8 @@ def _error(status: int, body: bytes) -> ClusterError:
         message = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
         message = body.decode(errors="replace")[:200] or "no message"
+    if status == 403 and _LACKS_A_RIGHT.search(message):
+        return NotAllowed(status, message)
     kind = {400: Refused, 403: Refused, 404: Gone, 422: Refused}.get(status, Transient)
     return kind(status, message)
 

@@ -16,7 +16,7 @@ from llmcloud.api.names import (
     MANAGER_FINALIZER,
     MANAGER_STATUS,
 )
-from llmcloud.cluster.client import Client, Gone
+from llmcloud.cluster.client import ChildRefused, Client, Gone, NotAllowed, Refused
 from llmcloud.cluster.recorder import Recorder
 from llmcloud.plan.conditions import notices
 from llmcloud.plan.model import Manifest, Owner, Plan
@@ -63,10 +63,19 @@ async def apply_children(
         key = (manifest["kind"], manifest["metadata"]["name"])
         wanted = intended["metadata"]["annotations"][ANNOTATION_INTENT]
         if intents.get(key) != wanted:
-            child = await client.apply(intended, MANAGER_CHILDREN)
+            child = await _apply_child(client, intended)
             applied(str(child["metadata"]["resourceVersion"]))
     for ref in plan.deletes:
         await client.delete(ref)
+
+
+async def _apply_child(client: Client, manifest: Manifest) -> Manifest:
+    try:
+        return await client.apply(manifest, MANAGER_CHILDREN)
+    except NotAllowed:
+        raise
+    except Refused as error:
+        raise ChildRefused(error.status, error.message) from None
 
 
 async def execute(

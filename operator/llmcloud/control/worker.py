@@ -7,7 +7,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from llmcloud.cluster.client import ClusterError, Gone, Refused
+from llmcloud.cluster.client import ChildRefused, ClusterError, Gone, NotAllowed, Refused
 from llmcloud.control.queue import Key, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ async def _reconcile_once(
         return "transient", None
     except Refused as error:
         logger.warning("The API server refuses what %s needs: %s", key, error.message)
-        await _try_to_excuse(excuse, key, "PodRefused", error.message)
+        await _try_to_excuse(excuse, key, *_why(error))
         return "refused", None
     except ClusterError as error:
         logger.info("Reconcile of %s is tried again: %s", key, error.message)
@@ -59,6 +59,18 @@ async def _reconcile_once(
         )
         await _try_to_excuse(excuse, key, "InternalError", message)
         return "bug", None
+
+
+def _why(error: Refused) -> tuple[str, str]:
+    if isinstance(error, ChildRefused):
+        return "PodRefused", error.message
+    if isinstance(error, NotAllowed):
+        return "OperatorForbidden", f"The operator lacks a right: {error.message}. Grant it"
+    return (
+        "InternalError",
+        f"The API server refuses what the operator asks: {error.message}. Install the CRDs and "
+        "the operator of the same version; report it if they are",
+    )
 
 
 async def _try_to_excuse(excuse: Excuse, key: Key, reason: str, message: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from llmcloud.cluster.client import ClusterError, Gone, Refused
+from llmcloud.cluster.client import ChildRefused, ClusterError, Gone, NotAllowed, Refused
 from llmcloud.control.queue import Key, WorkQueue
 from llmcloud.control.worker import run_worker
 
@@ -49,7 +49,13 @@ async def test_what_is_done_is_done() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        pytest.param(Refused(422, "Job is invalid"), "PodRefused", id="what is refused"),
+        pytest.param(ChildRefused(422, "Job is invalid"), "PodRefused", id="a refused child"),
+        pytest.param(
+            NotAllowed(403, "User cannot"), "OperatorForbidden", id="a right that it lacks"
+        ),
+        pytest.param(
+            Refused(422, "status is invalid"), "InternalError", id="a status that is refused"
+        ),
         pytest.param(KeyError("secret words"), "InternalError", id="a bug of ours"),
         pytest.param(Gone(404, "no namespace"), None, id="not what is gone"),
         pytest.param(ClusterError(503, "busy"), None, id="not what passes"),
