@@ -182,6 +182,35 @@ def test_a_quota_that_forbids_pods_is_told_in_its_own_words(
     ready(kube, "ObjectStore", namespace, "work", "Provisioned")
 
 
+def test_a_quota_that_forbids_the_pods_of_a_replica_of_several_nodes_is_told(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    provision(kube, namespace)
+    labels = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "l4-quota", "labels": labels}}
+    kube.apply(node)
+    meta = {"name": "none", "namespace": namespace}
+    quota = {"hard": {"pods": "0"}}
+    kube.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": quota})
+    kube.apply(
+        deployment(
+            namespace,
+            name="large",
+            model={"store": {"name": "work", "path": "model/"}},
+            resources={"accelerator": "nvidia-l4", "count": 2},
+            nodes={"min": 2, "max": 2},
+            scaling={"mode": "External"},
+            replicas=1,
+        )
+    )
+    told = ready(kube, "LLMDeployment", namespace, "large", "PodRefused", 90)
+    assert "exceeded quota: none" in condition(told)["message"]
+    kube.delete("ResourceQuota", namespace, "none")
+    # The StatefulSet's controller tries again at intervals that grow.
+    ready(kube, "LLMDeployment", namespace, "large", "ReplicasNotReady", 90)
+    kube.delete("Node", "", "l4-quota")
+
+
 def test_a_suspended_job_has_no_pods_and_resumes_as_a_new_attempt(
     kube: Kube, operator: OperatorProcess, namespace: str
 ) -> None:

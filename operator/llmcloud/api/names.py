@@ -106,6 +106,7 @@ class Reason(StrEnum):
     POD_REFUSED = "PodRefused"
     VOLUME_NOT_MOUNTED = "VolumeNotMounted"
     CONTAINER_CONFIG = "ContainerConfigInvalid"
+    POD_NOT_STARTED = "PodNotStarted"
 
     # The pod ran and failed
     OUT_OF_MEMORY = "OutOfMemory"

@@ -1,8 +1,12 @@
 """What makes the replicas of an LLMDeployment: Deployments of its revisions, or StatefulSets."""
 
+from collections.abc import Iterable
+
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
 from llmcloud.cluster.client import Client, object_path
+from llmcloud.cluster.warnings import warnings_of
+from llmcloud.plan.deployment_world import EngineView, engine_view, lacks_pods
 from llmcloud.plan.manifests.engine import COMPONENT, WORKER
 from llmcloud.plan.model import Manifest, Owner
 
@@ -17,6 +21,17 @@ async def engine_objects(
         return leading, []
     leading += await _list(client, owner, "StatefulSet", COMPONENT)
     return leading, await _list(client, owner, "StatefulSet", WORKER)
+
+
+async def engine_views(client: Client, raws: Iterable[Manifest]) -> tuple[EngineView, ...]:
+    """As decisions see them; of StatefulSets that lack pods with the cluster's warnings."""
+    views = []
+    for raw in raws:
+        meta = raw["metadata"]
+        lacks = lacks_pods(raw)
+        told = await warnings_of(client, meta["namespace"], meta["uid"]) if lacks else ()
+        views.append(engine_view(raw, told))
+    return tuple(views)
 
 
 async def _list(client: Client, owner: Owner, kind: str, component: str) -> list[Manifest]:

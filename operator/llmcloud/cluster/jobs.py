@@ -2,8 +2,9 @@
 
 from llmcloud.api.names import LABEL_OWNER_UID
 from llmcloud.cluster.client import Client, object_path
+from llmcloud.cluster.warnings import explain, warnings_of
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
-from llmcloud.plan.model import Manifest, Owner
+from llmcloud.plan.model import Owner
 from llmcloud.plan.waiting import needs_events
 
 
@@ -11,13 +12,6 @@ async def read_pods(client: Client, namespace: str | None, labels: str) -> list[
     """The pods with `labels`, of one namespace or of all."""
     items, _ = await client.list(object_path("v1", "Pod", namespace), labels=labels)
     return [pod_view(item) for item in items]
-
-
-async def _warnings(client: Client, namespace: str, uid: str) -> tuple[str, ...]:
-    fields = f"involvedObject.uid={uid},type=Warning"
-    items, _ = await client.list(object_path("v1", "Event", namespace), fields=fields)
-    ordered = sorted(items, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
-    return tuple(item.get("message", "") for item in ordered)
 
 
 async def read_jobs(
@@ -30,20 +24,11 @@ async def read_jobs(
     if not raws and not owner.status.get("attempt"):
         return (), ()
     pods = await read_pods(client, owner.namespace, labels)
+    pods = await explain(client, owner.namespace, pods)
     jobs = []
     for raw in raws:
         job = job_view(raw, pods)
-        if needs_events(job):
-            job = await _with_warnings(client, raw, job)
+        if needs_events(job) and not job.pods:
+            job = job_view(raw, [], await warnings_of(client, job.namespace, job.uid))
         jobs.append(job)
     return tuple(sorted(jobs, key=lambda job: job.attempt)), tuple(pods)
-
-
-async def _with_warnings(client: Client, raw: Manifest, job: JobView) -> JobView:
-    if not job.pods:
-        return job_view(raw, [], await _warnings(client, job.namespace, job.uid))
-    pods = [
-        PodView(**{**pod.__dict__, "warnings": await _warnings(client, job.namespace, pod.uid)})
-        for pod in job.pods
-    ]
-    return job_view(raw, pods)

@@ -23,21 +23,22 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.adapters import adapter_views
 from llmcloud.cluster.client import Client, object_path
 from llmcloud.cluster.egressbook import EgressBook
-from llmcloud.cluster.engines import engine_objects
+from llmcloud.cluster.engines import engine_objects, engine_views
 from llmcloud.cluster.execute import Intents, engine_intent, intent_of
 from llmcloud.cluster.jobs import read_jobs, read_pods
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
 from llmcloud.cluster.reports import Reports
 from llmcloud.cluster.shared_reads import SharedReads
+from llmcloud.cluster.warnings import Awaited, explain
 from llmcloud.plan.accelerators import Catalogue, NodeLabels
 from llmcloud.plan.accesskey import KeyWorld
 from llmcloud.plan.autoscaling import ScalingView, desired_replicas, endpoint, scaling_terms
 from llmcloud.plan.canary import Evidence
-from llmcloud.plan.children import PodView, pod_view
+from llmcloud.plan.children import JobView, PodView, pod_view
 from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
-from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, served_name
+from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, lacks_pods, served_name
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
 from llmcloud.plan.inputs import TrainingWorld, model_references, store_names
@@ -52,6 +53,7 @@ from llmcloud.plan.served_model import matches, newest_passing, pinned_model, tr
 from llmcloud.plan.tokenizers import tokenizer_jobs
 from llmcloud.plan.training import is_final
 from llmcloud.plan.versions import versions_in_use
+from llmcloud.plan.waiting import is_stuck, needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook
 
 Reference = tuple[Kind, str, str]
@@ -89,6 +91,7 @@ class Observer:
         self._note = note
         self._nodes = Nodes(client, catalogue.labels())
         self._reads = SharedReads[Owner | None]()
+        self._awaited = Awaited()
 
     async def owner(self, kind: Kind, namespace: str, name: str) -> Owner | None:
         """The custom resource, or None."""
@@ -98,6 +101,7 @@ class Observer:
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """The object is gone: it refers to nothing and needs no replicas."""
         self._note((Kind(kind), namespace, name), ())
+        self._awaited.note((kind, namespace, name), waits=False)
         if kind == Kind.DEPLOYMENT:
             self._book.forget((namespace, name))
             self._egress.forget(namespace, name)
@@ -121,7 +125,13 @@ class Observer:
         jobs, pods = await read_jobs(self._client, owner)
         deleted = owner.raw["metadata"].get("deletionTimestamp")
         since = from_timestamp(deleted) if deleted else None
-        return StoreWorld(owner, jobs, datetime.now(UTC), since, pods), {}
+        crowd = self._crowd(owner, jobs)
+        return StoreWorld(owner, jobs, datetime.now(UTC), since, pods, crowd), {}
+
+    def _crowd(self, owner: Owner, jobs: Iterable[JobView]) -> int:
+        """How many objects wait for their pods, if this one has these Jobs."""
+        waits = any(needs_events(job) for job in jobs)
+        return self._awaited.note((owner.kind, owner.namespace, owner.name), waits=waits)
 
     async def dataset_world(self, owner: Owner) -> tuple[DatasetWorld, Intents]:
         """The World of an LLMDataset."""
@@ -142,8 +152,8 @@ class Observer:
         in_use: frozenset[str] = frozenset()
         if not isinstance(spec, str) and len(owner.status.get("versions", ())) > spec.keep_versions:
             in_use = await self._versions_in_use(owner.namespace)
-        now = datetime.now(UTC)
-        return DatasetWorld(owner, stores, jobs, now, progress, in_use, trainings), {}
+        now, crowd = datetime.now(UTC), self._crowd(owner, jobs)
+        return DatasetWorld(owner, stores, jobs, now, progress, in_use, trainings, crowd), {}
 
     async def _versions_in_use(self, namespace: str) -> frozenset[str]:
         return versions_in_use(await self._all(Kind.TRAINING_JOB, namespace))
@@ -163,11 +173,13 @@ class Observer:
         jobs = tuple(job for job in jobs if job.role != ROOM)
         pods = tuple(pod for pod in pods if room is None or pod.job != room.name)
         progress = await self._reports.progress(pods)
+        crowd = self._crowd(owner, jobs)
         live = [job for job in jobs if not job.deleting]
         under_way = live and live[-1].active and not obstacle(live[-1].pods, live[-1].warnings)
         if spec.suspend or under_way:
             nodes = await self._placed_nodes(spec) if spec.nodes.max > spec.nodes.min else ()
-            return TrainingWorld(owner, None, (), jobs, now, pods, progress, nodes, room), {}
+            world = TrainingWorld(owner, None, (), jobs, now, pods, progress, nodes, room)
+            return replace(world, crowd=crowd), {}
         datasets = [spec.datasets[0].name if spec.datasets else ""]
         judged = spec.evaluation.dataset if spec.evaluation else None
         datasets.append(judged.name if judged else "")
@@ -199,7 +211,7 @@ class Observer:
             [(kind, owner.namespace, name) for kind, each in names for name in each],
         )
         access = await self._owners(Kind.OBJECT_STORE, owner.namespace, stores)
-        return replace(world, stores=access), {}
+        return replace(world, stores=access, crowd=crowd), {}
 
     async def _placed_nodes(
         self, spec: LLMTrainingJobSpec | LLMDeploymentSpec
@@ -254,14 +266,16 @@ class Observer:
             **intent_of("NetworkPolicy", policy),
         }
         pods = await read_pods(self._client, owner.namespace, f"{LABEL_OWNER_UID}={owner.uid}")
+        pods = await explain(self._client, owner.namespace, pods)
         engines = tuple(pod for pod in pods if pod.component == ENGINE)
         egress_pods = tuple(pod for pod in pods if pod.component == EGRESS)
+        waits = any(map(is_stuck, pods)) or any(map(lacks_pods, (*raws, *following)))
         counted = self._book.groups(time.monotonic(), at, counting_window(owner.status))
         return DeploymentWorld(
             owner,
             job,
             store,
-            tuple(engine_view(raw) for raw in raws),
+            await engine_views(self._client, raws),
             engines,
             now,
             await self._scaling(owner, engines),
@@ -272,10 +286,11 @@ class Observer:
             await self._placed_nodes(spec),
             adapters,
             await self._reports.adapters(engines) if adapters else {},
-            tuple(engine_view(raw) for raw in following),
+            await engine_views(self._client, following),
             tuple(pod for pod in pods if pod.component == WORKER),
             None if counted is None else Evidence(counted),
             unrouted(others).get(owner.uid, ""),
+            self._awaited.note((owner.kind, *at), waits=waits),
         ), intents
 
     async def _child(

@@ -78,6 +78,8 @@ class PodView:
     unschedulable: str = ""
     disrupted: str = ""
     waiting: Waiting | None = None
+    set_up: bool = False
+    """Whether any of its containers has begun: its volumes are there."""
     termination: Termination | None = None
     warnings: tuple[str, ...] = ()
     created: datetime | None = None
@@ -227,6 +229,10 @@ def _waiting(statuses: list[Manifest]) -> Waiting | None:
     return None
 
 
+def _has_begun(status: Manifest) -> bool:
+    return any(status.get(state, {}).keys() - {"waiting"} for state in ("state", "lastState"))
+
+
 def _last_termination(statuses: list[Manifest]) -> Termination | None:
     ended = [
         s["lastState"]["terminated"] for s in statuses if "terminated" in s.get("lastState", {})
@@ -282,6 +288,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         else "",
         disrupted=str(disruption.get("message") or disruption.get("reason") or ""),
         waiting=waiting,
+        set_up=any(_has_begun(status) for status in containers),
         termination=_termination(failing or main) or _last_termination(containers),
         warnings=warnings,
         created=_moment(meta.get("creationTimestamp")),

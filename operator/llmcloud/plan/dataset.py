@@ -48,7 +48,7 @@ class DatasetWorld:
     """An LLMDataset, the stores it names (None: missing), its Jobs and what its pod reports.
 
     `in_use`: versions of jobs that are not final. `trainings`: jobs whose model's tokenizer it
-    may take.
+    may take. `crowd`: objects whose pods are awaited.
     """
 
     owner: Owner
@@ -58,6 +58,7 @@ class DatasetWorld:
     progress: Progress | None = None
     in_use: frozenset[str] = frozenset()
     trainings: tuple[Owner, ...] = ()
+    crowd: int = 1
 
 
 def dataset_stores(spec: LLMDatasetSpec, trainings: Iterable[Owner] = ()) -> tuple[str, ...]:
@@ -256,7 +257,7 @@ def _plan_follow(
         if usable and attempt.problem is None:
             judgement = replace(_prepared(owner.status["version"]), reconciling=True)
         judgement = replace(judgement, ready=usable)
-        requeue = look_again_seconds(attempt, world.now)
+        requeue = look_again_seconds(attempt, world.now, world.crowd)
         if attempt.state is State.RUNNING:
             requeue = PROGRESS_SECONDS
             members["progress"] = {"percent": _percent(world, attempt.number)}

@@ -18,12 +18,18 @@ from llmcloud.plan.autoscaling import desired_replicas, scaling_status
 from llmcloud.plan.conditions import Judgement
 from llmcloud.plan.deployment_world import (
     DeploymentWorld,
+    awaited_look_seconds,
     base_url,
     deployment_status,
     served_name,
 )
 from llmcloud.plan.draining import disruption_budget
-from llmcloud.plan.egress import fallback_children, lease_members, plan_external
+from llmcloud.plan.egress import (
+    fallback_children,
+    lease_members,
+    plan_external,
+    told_with_fallback,
+)
 from llmcloud.plan.engines import choose_engine
 from llmcloud.plan.manifests.egress import serving_policy
 from llmcloud.plan.manifests.engine import ModelSource, engine_selector
@@ -97,13 +103,16 @@ def plan_deployment(world: DeploymentWorld, defaults: PodDefaults) -> Plan:
         members["adapters"] = adapter_status(spec, adapters, world.pods, world.adapter_reports)
         marks = tell_pods(owner, world.pods, marks, adapters)
     extra, stale = fallback_children(world, spec, defaults)
+    judgement = judge(world, name, rollout, asked, members)
+    if spec.fallback is not None:
+        judgement = told_with_fallback(world, judgement)
     return Plan(
         applies=(
             serving_policy(owner, defaults, _ports(world, spec), grouped=bool(nodes)),
             *marks, *children.engines, disruption_budget(owner), *extra,
         ),
         deletes=(*children.deletes, *stale),
-        status=deployment_status(world, judge(world, name, rollout, asked, members), members),
+        status=deployment_status(world, judgement, members),
         requeue_seconds=_look_again_seconds(world, spec, rollout, members),
     )  # fmt: skip
 
@@ -155,7 +164,10 @@ def _look_again_seconds(
 ) -> float | None:
     settings = spec.rollout.canary if spec.rollout else None
     late = next_late_seconds(world)
-    moments = [look_again_seconds(rollout, settings, world.now, late)]
+    moments = [
+        look_again_seconds(rollout, settings, world.now, late),
+        awaited_look_seconds(world),
+    ]
     if unsettled(members.get("adapters", ()), world.pods):
         moments.append(LOOK_AGAIN_SECONDS)
     return min((moment for moment in moments if moment is not None), default=None)

@@ -16,6 +16,7 @@ from llmcloud.plan.canary import Evidence
 from llmcloud.plan.children import PodView
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.model import Manifest, ObjectRef, Owner
+from llmcloud.plan.waiting import replicas_look_again_seconds
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class EngineView:
     revision: str = ""
     late: bool = False
     """No replica became ready within the progress deadline."""
+    lacking: bool = False
+    """A StatefulSet that has fewer pods than replicas, which only events explain."""
     raw: Manifest = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -65,10 +68,19 @@ class DeploymentWorld:
     """What gateways counted since the canary's step began; None while they do not answer."""
     unrouted: str = ""
     """Why gateways do not know it; empty if they do."""
+    crowd: int = 1
+    """Objects whose pods are awaited."""
 
 
-def engine_view(raw: Manifest) -> EngineView:
-    """The Deployment or StatefulSet as the API server gives it."""
+def lacks_pods(raw: Manifest) -> bool:
+    """Whether a StatefulSet has fewer pods than replicas. Deployments tell why by themselves."""
+    made: int = (raw.get("status") or {}).get("replicas", 0)
+    wanted: int = raw["spec"].get("replicas", 1)
+    return raw.get("kind") == "StatefulSet" and made < wanted
+
+
+def engine_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> EngineView:
+    """The Deployment or StatefulSet as the API server gives it, with what the cluster warns of."""
     status: dict[str, Any] = raw.get("status") or {}
     meta: dict[str, Any] = raw.get("metadata") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or []}
@@ -77,19 +89,33 @@ def engine_view(raw: Manifest) -> EngineView:
     return EngineView(
         replicas=raw["spec"].get("replicas", 1),
         ready=status.get("readyReplicas", 0),
-        refused=failure.get("message", "") if failure.get("status") == "True" else "",
+        refused=_refusal(failure, warnings),
         updated=status.get("updatedReplicas", 0) if seen else 0,
         ref=_reference(meta, raw.get("kind", "Deployment")),
         revision=(meta.get("labels") or {}).get(LABEL_REVISION, ""),
         late=conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
+        lacking=lacks_pods(raw),
         raw=raw,
     )
+
+
+def _refusal(failure: Manifest, warnings: tuple[str, ...]) -> str:
+    if failure.get("status") == "True":
+        return str(failure.get("message", ""))
+    return warnings[-1] if warnings else ""
 
 
 def _reference(meta: Manifest, kind: str) -> ObjectRef | None:
     if "uid" not in meta:
         return None
     return ObjectRef("apps/v1", kind, meta["namespace"], meta["name"], meta["uid"])
+
+
+def awaited_look_seconds(world: DeploymentWorld) -> float | None:
+    """When events may tell more of pods that do not start, or were not made."""
+    pods = (*world.pods, *world.workers, *world.egress_pods)
+    lacking = any(one.lacking for one in (*world.engines, *world.followers))
+    return replicas_look_again_seconds(pods, world.now, world.crowd, lacking=lacking)
 
 
 def served_name(owner: Owner, spec: LLMDeploymentSpec) -> str:

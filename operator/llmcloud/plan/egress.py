@@ -1,17 +1,20 @@
 """Deployments of somebody else's model, and the egress pods of fallbacks."""
 
+from dataclasses import replace
+
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.external import External
 from llmcloud.api.names import Reason
 from llmcloud.plan.conditions import Judgement
 from llmcloud.plan.deployment_world import (
     DeploymentWorld,
+    awaited_look_seconds,
     base_url,
     deployment_status,
     served_name,
 )
 from llmcloud.plan.egress_budget import budget_of, leases_of, tell_pods
-from llmcloud.plan.failures import obstacle, serving_failure
+from llmcloud.plan.failures import Problem, obstacle, serving_failure
 from llmcloud.plan.manifests.egress import egress_deployment, egress_selector, serving_policy
 from llmcloud.plan.model import Manifest, ObjectRef, Plan, PodDefaults
 from llmcloud.plan.serving import route_problem
@@ -37,6 +40,7 @@ def plan_external(
         applies=(serving_policy(owner, defaults), child, *told_pods(world, spec)),
         deletes=tuple(one.ref for one in (*world.engines, *world.followers) if one.ref),
         status=deployment_status(world, _judge(world, spec, external, url), members),
+        requeue_seconds=awaited_look_seconds(world),
     )
 
 
@@ -63,6 +67,28 @@ def fallback_children(
     return (), (stale,) if stale else ()
 
 
+def told_with_fallback(world: DeploymentWorld, judgement: Judgement) -> Judgement:
+    """A judgement of the replicas, and what keeps the egress pod of the fallback from answering.
+
+    Requests are served without it, so Ready stays as it is.
+    """
+    problem = None if world.egress and world.egress.ready else _trouble(world)
+    if problem is None:
+        return judgement
+    message = f"{judgement.message}. Its fallback does not answer: {problem.message}"
+    judgement = replace(judgement, message=message)
+    if judgement.reason not in (Reason.SERVING, Reason.SCALED_TO_ZERO):
+        return judgement
+    return replace(judgement, reason=problem.reason, reconciling=True)
+
+
+def _trouble(world: DeploymentWorld) -> Problem | None:
+    """What keeps the egress pod from being ready, if anything is known to."""
+    refused = (world.egress.refused,) if world.egress and world.egress.refused else ()
+    pods = tuple(pod for pod in world.egress_pods if pod.comes)
+    return obstacle(() if refused else pods, refused) or serving_failure(pods)
+
+
 def _judge(
     world: DeploymentWorld, spec: LLMDeploymentSpec, external: External, url: str
 ) -> Judgement:
@@ -74,9 +100,7 @@ def _judge(
     updated = world.egress.updated if world.egress else 0
     if min(ready, updated) > 0:
         return Judgement(True, Reason.SERVING, f"{name} answers on {url}")
-    refused = (world.egress.refused,) if world.egress and world.egress.refused else ()
-    pods = tuple(pod for pod in world.egress_pods if pod.comes)
-    problem = obstacle(() if refused else pods, refused) or serving_failure(pods)
+    problem = _trouble(world)
     if problem is not None:
         return Judgement(ready > 0, problem.reason, problem.message, reconciling=True)
     reference = external.api_key_secret_ref

@@ -108,6 +108,12 @@ BEFORE_START = (
         Retry.ENVIRONMENT,
         "A volume of pod {pod} cannot be mounted: {said}. Create what is missing.",
     ),
+    Rule(
+        lambda pod: pod.warnings[-1] if pod.warnings else None,
+        Reason.POD_NOT_STARTED,
+        Retry.ENVIRONMENT,
+        "Pod {pod} does not start: {said}. Its node tries again.",
+    ),
 )
 
 AFTER_END = (

@@ -51,6 +51,8 @@ class TrainingWorld:
     """The Job that asks for more nodes; none of `jobs`."""
     evaluation_dataset: Owner | None = None
     trainings: tuple[Owner, ...] = ()
+    crowd: int = 1
+    """Objects whose pods are awaited."""
 
     @property
     def recorded(self) -> int:

@@ -48,6 +48,8 @@ class StoreWorld:
     now: datetime
     deletion_time: datetime | None = None
     pods: tuple[PodView, ...] = ()
+    crowd: int = 1
+    """Objects whose pods are awaited."""
 
 
 def plan_object_store(world: StoreWorld, defaults: PodDefaults) -> Plan:
@@ -133,7 +135,7 @@ def _plan_attempt(
             if owner.status.get("recipe") == recipe:
                 kept = ("provisioned", "protections", "recipe", "writable")
                 members |= {k: owner.status[k] for k in kept if k in owner.status}
-            requeue = look_again_seconds(attempt, world.now)
+            requeue = look_again_seconds(attempt, world.now, world.crowd)
     return Plan(
         applies=applies,
         deletes=tuple(job.ref for job in attempt.obsolete),
@@ -227,7 +229,7 @@ def _plan_deletion(world: StoreWorld, spec: ObjectStoreSpec, defaults: PodDefaul
     else:
         message = f"Removing the bucket {spec.bucket} and what is in it"
         judgement = Judgement(False, Reason.DELETING, message, reconciling=True)
-    wait = attempt.wait_seconds or look_again_seconds(attempt, world.now) or 30.0
+    wait = attempt.wait_seconds or look_again_seconds(attempt, world.now, world.crowd) or 30.0
     return Plan(
         applies=applies,
         deletes=tuple(job.ref for job in attempt.obsolete),

@@ -21,8 +21,8 @@ ENDPOINT_BYTES: Final = 48
 """The longest address with its port, quoted and parted."""
 GROUP_BYTES: Final = 256
 """The names and weights of a canary's groups, and its window."""
-LOOSE_BYTES: Final = 8
-"""What parts routes from each other, and whether the name is shared."""
+LOOSE_BYTES: Final = 48
+"""What parts routes from each other, whether the name is shared, and when a replica is expected."""
 
 
 @dataclass(frozen=True)

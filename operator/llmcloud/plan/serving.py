@@ -90,7 +90,8 @@ def _of_the_canary(world: DeploymentWorld, canary: Manifest) -> Judgement:
 
 def trouble(world: DeploymentWorld, revision: str) -> Problem | None:
     """What keeps replicas of a revision from being ready, if anything is known to."""
-    refused = tuple(e.refused for e in world.engines if e.revision == revision and e.refused)
+    sets = (*world.engines, *world.followers)
+    refused = tuple(one.refused for one in sets if one.revision == revision and one.refused)
     replicas = (*world.pods, *world.workers)
     pods = tuple(pod for pod in replicas if pod.revision == revision and pod.comes)
     return obstacle(() if refused else pods, refused) or serving_failure(pods)

@@ -203,7 +203,7 @@ def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> 
         False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
     )
     phase = "Starting"
-    requeue = look_again_seconds(attempt, world.now)
+    requeue = look_again_seconds(attempt, world.now, world.crowd)
     if attempt.problem is not None:
         judgement = Judgement(
             False, attempt.problem.reason, attempt.problem.message, reconciling=True

@@ -212,6 +212,15 @@ def test_how_many_replicas(members: dict[str, Any], replicas: int) -> None:
         pytest.param(
             {
                 "engine": running(0), "status": held(1),
+                "pods": (
+                    dataclasses.replace(failing(), warnings=("MountVolume.SetUp: no secret a",)),
+                ),
+            },
+            "False", Reason.VOLUME_NOT_MOUNTED, id="a Secret is missing",
+        ),
+        pytest.param(
+            {
+                "engine": running(0), "status": held(1),
                 "pods": (failing(phase="Running", **ended(137, "OOMKilled")),),
             },
             "False", Reason.OUT_OF_MEMORY, id="it needs more memory",

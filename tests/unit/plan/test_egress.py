@@ -124,6 +124,35 @@ def test_what_is_told(members: dict[str, Any], word: str, reason: Reason, messag
     assert message in by_type(planned.status)["Ready"]["message"]
 
 
+UNMOUNTED = ('MountVolume.SetUp failed for volume "key" : secret "keys" not found',)
+
+
+def stuck(component: str) -> PodView:
+    """A pod whose Secret is missing."""
+    pod = make_pod(**waiting("ContainerCreating"))
+    return replace(pod, component=component, warnings=UNMOUNTED)
+
+
+def test_a_missing_secret_is_told_and_looked_at_again() -> None:
+    planned = plan(egress=EngineView(1, 0, "", 0), egress_pods=(stuck("egress"),))
+    assert said(planned.status) == ("False", Reason.VOLUME_NOT_MOUNTED)
+    assert 'secret "keys" not found' in by_type(planned.status)["Ready"]["message"]
+    assert planned.requeue_seconds == 2.0
+
+
+def test_a_fallback_that_does_not_answer_is_told_though_the_model_can_be_used() -> None:
+    of, absent, there = owner(**FALLBACK), EngineView(1, 0, "", 0), EngineView(1, 1, "", 1)
+    planned = plan(of, egress=absent, egress_pods=(stuck("egress"),))
+    assert said(planned.status) == ("True", Reason.VOLUME_NOT_MOUNTED)
+    told = by_type(planned.status)
+    assert told["Reconciling"]["status"] == "True"
+    assert "Its fallback does not answer: A volume of pod it-a1-0-x" in told["Ready"]["message"]
+    assert planned.requeue_seconds == 2.0
+    for egress_now, pods in ((there, ()), (absent, ()), (there, (stuck("egress"),))):
+        healed = plan(of, egress=egress_now, egress_pods=pods)
+        assert said(healed.status) == ("True", Reason.SCALED_TO_ZERO)
+
+
 def test_an_engine_of_before_goes() -> None:
     assert plan(engines=(EngineView(1, 1, "", 1, REF),)).deletes == (REF,)
 

@@ -185,6 +185,26 @@ def test_a_worker_without_a_node_is_why_a_replica_is_not_ready() -> None:
     assert said(plan.status) == ("False", Reason.UNSCHEDULABLE)
 
 
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_pod_that_the_cluster_refuses_is_told_of_any_rank(leads: bool) -> None:
+    first = planned()
+    engines, followers = made(first)
+    assert all(one.lacking for one in (*engines, *followers))
+    words = ("older", "exceeded quota: gpus")
+    refused = tuple(engine_view(one.raw, words) for one in (engines if leads else followers))
+    leaders, workers = (refused, followers) if leads else (engines, refused)
+    plan = planned(status=first.status, engines=leaders, followers=workers)
+    assert said(plan.status) == ("False", Reason.POD_REFUSED)
+    assert plan.requeue_seconds == 8.0
+    healed = planned(status=first.status, engines=engines, followers=followers)
+    assert said(healed.status) == ("False", Reason.REPLICAS_NOT_READY)
+
+
+def test_a_set_that_has_its_pods_needs_no_events() -> None:
+    (leading, *_), _ = made(planned())
+    assert not engine_view({**leading.raw, "status": {"replicas": 2}}, ()).lacking
+
+
 def test_the_pods_of_a_replica_may_call_each_other() -> None:
     (policy,) = [child for child in planned().applies if child["kind"] == "NetworkPolicy"]
     own = policy["spec"]["podSelector"]

@@ -70,6 +70,11 @@ def evicted(message: str, **status: object) -> JobView:
             pod_view(raw_pod(raw_job()), ("MountVolume.SetUp failed: secret keys not found",)),
             Reason.VOLUME_NOT_MOUNTED, ["secret keys not found"], id="a volume that is missing",
         ),
+        pytest.param(
+            pod_view(raw_pod(raw_job()), ("older", "failed to assign an IP address")),
+            Reason.POD_NOT_STARTED, ["failed to assign an IP address"],
+            id="any other warning, the newest",
+        ),
     ],
 )  # fmt: skip
 def test_what_keeps_a_pod_from_starting(pod: PodView, reason: Reason, words: list[str]) -> None:
@@ -92,9 +97,6 @@ def test_a_pod_that_the_cluster_refuses_is_told_in_the_clusters_words() -> None:
         pytest.param(make_pod(phase="Pending"), id="a pod just made"),
         pytest.param(
             make_pod(phase="Pending", **waiting("ContainerCreating")), id="a pod being made"
-        ),
-        pytest.param(
-            pod_view(raw_pod(raw_job()), ("Back-off restarting",)), id="a warning of another kind"
         ),
     ],
 )
