@@ -18,6 +18,7 @@ from llmcloud.cluster.client import Client, ClusterError, connect, object_path
 from llmcloud.cluster.egressbook import EgressBook
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.lease import LeaderLease
+from llmcloud.cluster.nodes import METADATA_ONLY
 from llmcloud.cluster.observe import Observer, Reference, Scope
 from llmcloud.cluster.recorder import Recorder
 from llmcloud.cluster.reports import Reports
@@ -29,7 +30,7 @@ from llmcloud.control.references import References
 from llmcloud.control.scaling_metrics import ScalingCollector
 from llmcloud.control.training_metrics import TrainingMetrics
 from llmcloud.control.worker import run_worker
-from llmcloud.hints import Hints, build_registry, build_settings
+from llmcloud.hints import CHILDREN, OURS, Hints, build_registry, build_settings
 from llmcloud.scaling.book import ScalingBook
 from llmcloud.settings import Settings, identity
 
@@ -88,7 +89,7 @@ async def run(settings: Settings) -> None:
         watching = asyncio.create_task(_watch(settings, hints, stop))
         lease = LeaderLease(client, settings.namespace, identity())
         leading = asyncio.create_task(
-            _lead(settings, client, lease, queue, reconciler, sampler, hints)
+            _lead(settings, client, lease, queue, reconciler, sampler, hints, pulse)
         )
         done, _ = await asyncio.wait({watching, leading}, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
@@ -140,20 +141,26 @@ async def _lead(
     reconciler: Reconciler,
     sampler: Sampler,
     hints: Hints,
+    pulse: Pulse,
 ) -> None:
     await lease.acquire()
     LEADING.set(1)
     queue.wake(hints.routes)
     async with asyncio.TaskGroup() as group:
         group.create_task(lease.keep())
-        group.create_task(_resync(settings, client, queue, hints))
+        group.create_task(_resync(settings, client, queue, hints, pulse))
         group.create_task(sampler.run())
         for _ in range(settings.workers):
             group.create_task(run_worker(queue, reconciler.reconcile, reconciler.excuse))
 
 
-async def _resync(settings: Settings, client: Client, queue: WorkQueue, hints: Hints) -> None:
-    """Wake every object now and then: what a lost hint left behind is found again."""
+async def _resync(
+    settings: Settings, client: Client, queue: WorkQueue, hints: Hints, pulse: Pulse
+) -> None:
+    """Wake every object now and then: what a lost hint left behind is found again.
+
+    What is listed must have been heard, or soon is: else the watch of its kind is deaf.
+    """
     while True:
         await asyncio.sleep(settings.resync_seconds * random.uniform(0.9, 1.1))
         for kind in Kind:
@@ -166,7 +173,17 @@ async def _resync(settings: Settings, client: Client, queue: WorkQueue, hints: H
                 continue
             for item in items:
                 meta = item["metadata"]
+                pulse.list(kind, meta["resourceVersion"])
                 queue.wake(Key(kind, meta["namespace"], meta["name"]), random.uniform(0, 30))
+        for group, api, _, child in CHILDREN:
+            path = object_path(f"{group}/{api}".lstrip("/"), child, settings.watch_namespace)
+            try:
+                items, _ = await client.list(path, labels=OURS, accept=METADATA_ONLY)
+            except ClusterError as error:
+                logger.warning("Resync of %s was put off: %s", child, error.message)
+                continue
+            for item in items:
+                pulse.list(child, item["metadata"]["resourceVersion"])
         queue.wake(hints.routes)
 
 

@@ -24,11 +24,13 @@ from llmcloud.control.queue import Key, WorkQueue
 from llmcloud.control.references import References
 
 CHILDREN: Final = (
-    ("batch", "v1", "jobs"),
-    ("", "v1", "pods"),
-    ("apps", "v1", "deployments"),
-    ("apps", "v1", "statefulsets"),
+    ("batch", "v1", "jobs", "Job"),
+    ("", "v1", "pods", "Pod"),
+    ("apps", "v1", "deployments", "Deployment"),
+    ("apps", "v1", "statefulsets", "StatefulSet"),
 )
+OURS: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+"""The label that all children have."""
 _ROUTED: Final = frozenset({"engine", "egress"})
 CHILD_SECONDS: Final = 0.5
 """A new child makes several events at once: they are one look."""
@@ -85,10 +87,10 @@ class Hints:
 
     async def on_object(self, body: Mapping[str, Any], **_: object) -> None:
         """An event of a custom resource."""
-        self._pulse.beat()
         meta = body["metadata"]
         if not self._is_watched(meta["namespace"]):
             return
+        self._pulse.hear(body["kind"], meta["resourceVersion"])
         key = Key(body["kind"], meta["namespace"], meta["name"])
         if self._own_versions.get(key) == meta["resourceVersion"]:
             return
@@ -98,9 +100,11 @@ class Hints:
 
     async def on_child(self, body: Mapping[str, Any], **_: object) -> None:
         """An event of a labelled child."""
-        self._pulse.beat()
         meta = body["metadata"]
-        if not self._is_watched(meta["namespace"]) or meta["resourceVersion"] in self._applied:
+        if not self._is_watched(meta["namespace"]):
+            return
+        self._pulse.hear(body["kind"], meta["resourceVersion"])
+        if meta["resourceVersion"] in self._applied:
             return
         labels = meta.get("labels") or {}
         if LABEL_OWNER_KIND in labels and LABEL_OWNER_NAME in labels:
@@ -142,7 +146,7 @@ def build_registry(hints: Hints) -> kopf.OperatorRegistry:
     kopf.on.login(registry=registry, id="login")(_login)
     for kind in Kind:
         kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=str(kind))(hints.on_object)
-    for group, version, plural in CHILDREN:
+    for group, version, plural, _ in CHILDREN:
         kopf.on.event(group, version, plural, registry=registry, id=plural)(hints.on_child)
     kopf.on.event("coordination.k8s.io", "v1", "leases", registry=registry, id="lease")(
         hints.on_lease
@@ -157,9 +161,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.watching.chunk_size = 500
     settings.watching.server_timeout = 300
-    for _, _, plural in CHILDREN:
-        settings.watching.label_selectors[plural] = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
-    settings.watching.label_selectors["leases"] = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+    for _, _, plural, _ in CHILDREN:
+        settings.watching.label_selectors[plural] = OURS
+    settings.watching.label_selectors["leases"] = OURS
     settings.networking.request_timeout = 30
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NothingKept()

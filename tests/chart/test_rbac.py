@@ -36,7 +36,7 @@ HOME = {
 }
 WATCHED_BY_KOPF = {
     *(f"{GROUP}/{kind.plural}" for kind in Kind),
-    *(f"{group}/{plural}" for group, _, plural in CHILDREN),
+    *(f"{group}/{plural}" for group, _, plural, _ in CHILDREN),
     "coordination.k8s.io/leases",
 }
 

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from llmcloud.control.pulse import Pulse
 from llmcloud.control.queue import BACKOFF_MOST_SECONDS, DEBOUNCE_SECONDS, Key, WorkQueue
 
 A, B = Key("K", "ns", "a"), Key("K", "ns", "b")
@@ -148,13 +147,6 @@ async def test_the_age_of_the_longest_look() -> None:
     await take(queue)
     await asyncio.sleep(0.05)
     assert queue.oldest_running_seconds() >= 0.05
-
-
-def test_a_young_process_has_nothing_to_complain_of() -> None:
-    pulse = Pulse()
-    pulse.beat()
-    pulse.beat_lease()
-    assert (pulse.complaint(WorkQueue()), pulse.events) == ("", 1)
 
 
 async def test_what_has_patience_comes_after_what_is_due_a_little_later() -> None:
