@@ -24,7 +24,7 @@ WORK = {
     "networking.k8s.io/networkpolicies": {"get", "create", "patch"},
     "/pods": {"list", "watch", "patch"},
     "policy/poddisruptionbudgets": {"get", "create", "patch"},
-    "/services": {"create", "patch"},
+    "/services": {"get", "create", "patch"},
     "/events": {"list"},
     "events.k8s.io/events": {"create"},
     "coordination.k8s.io/leases": {"list", "watch"},

@@ -195,7 +195,7 @@ def test_a_quota_that_forbids_the_pods_of_a_replica_of_several_nodes_is_told(
     kube.apply(
         deployment(
             namespace,
-            name="large",
+            name="refused",
             model={"store": {"name": "work", "path": "model/"}},
             resources={"accelerator": "nvidia-l4", "count": 2},
             nodes={"min": 2, "max": 2},
@@ -203,11 +203,11 @@ def test_a_quota_that_forbids_the_pods_of_a_replica_of_several_nodes_is_told(
             replicas=1,
         )
     )
-    told = ready(kube, "LLMDeployment", namespace, "large", "PodRefused", 90)
+    told = ready(kube, "LLMDeployment", namespace, "refused", "PodRefused", 90)
     assert "exceeded quota: none" in condition(told)["message"]
     kube.delete("ResourceQuota", namespace, "none")
     # The StatefulSet's controller tries again at intervals that grow.
-    ready(kube, "LLMDeployment", namespace, "large", "ReplicasNotReady", 90)
+    ready(kube, "LLMDeployment", namespace, "refused", "ReplicasNotReady", 90)
     kube.delete("Node", "", "l4-quota")
 
 

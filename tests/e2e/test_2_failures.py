@@ -123,7 +123,8 @@ def test_replicas_over_nodes_without_room_are_told_and_go_when_they_are_not_aske
     spread = changed(spread, "nodes", {"min": 2, "max": 2})
     spread = changed(spread, "scaling", {"mode": "External"})
     kube.apply(spread)
-    message = told(kube, Kind.DEPLOYMENT, namespace, "serve", "Unschedulable")
+    # An accelerator is looked for once a minute.
+    message = told(kube, Kind.DEPLOYMENT, namespace, "serve", "Unschedulable", 120)
     assert "nvidia.com/gpu" in message
     kube.apply(changed(changed(spread, "nodes", None), "replicas", 0))
     wait_for("no StatefulSets", lambda: kube.list("StatefulSet", namespace), lambda s: not s, 60)

@@ -254,6 +254,8 @@ class Observer:
             self._child("policy/v1", "PodDisruptionBudget", *at, ENGINE),
             self._child("networking.k8s.io/v1", "NetworkPolicy", *at, "serving"),
         )
+        spread = spec.nodes.max > 1
+        service = await self._child("v1", "Service", *at, "nodes") if spread else None
         alone = egress and egress["spec"].get("replicas") == 1
         intents = {
             **{
@@ -262,6 +264,7 @@ class Observer:
                 for key, intent in engine_intent(raw).items()
             },
             **intent_of("Deployment", egress if alone else None),
+            **intent_of("Service", service),
             **intent_of("PodDisruptionBudget", budget),
             **intent_of("NetworkPolicy", policy),
         }
