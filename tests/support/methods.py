@@ -127,7 +127,7 @@ def pretrain_pairs(methods: Methods) -> Score:
     target."""
     data = methods.dataset("pairs", "pairs", translations("sr", "sr@latin", PAIR_CHARACTERS))
     found = methods.run(
-        "pairs", architecture("t5"), data, "bleu", task="seq2seq", max_steps=1000,
+        "pairs", architecture("t5"), data, "bleu", task="seq2seq", max_steps=2000,
         learning_rate=0.003, warmup_steps=100, global_batch_size=32,
     ).metrics  # fmt: skip
     anchors = {"copy": found["copyBleu"], "most frequent": found["mostFrequentBleu"]}
