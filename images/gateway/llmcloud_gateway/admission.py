@@ -29,12 +29,9 @@ class Admission:
             tokens = self._bound_answer(request, wanted)
         if budget.counts_tokens:
             tokens += wanted.prompt_tokens(request.body)
-            if generates and wanted.stream and not wanted.wants_usage:
-                options = wanted.said.get("stream_options")
-                told = options if isinstance(options, dict) else {}
-                request.change_body(
-                    with_members(request.body, stream_options={**told, "include_usage": True})
-                )
+            options = wanted.usage_options if generates else None
+            if options is not None:
+                request.change_body(with_members(request.body, stream_options=options))
                 self.hides_usage = True
         self._reservation = await budget.admit(tokens)
 

@@ -33,6 +33,15 @@ class Wanted:
     wants_usage: bool
     said: dict[str, Any]
 
+    @property
+    def usage_options(self) -> dict[str, Any] | None:
+        """The stream_options that ask for a stream's usage; None if it is no stream, or if the
+        client asks already."""
+        if not self.stream or self.wants_usage:
+            return None
+        options = self.said.get("stream_options")
+        return {**(options if isinstance(options, dict) else {}), "include_usage": True}
+
     def prompt_tokens(self, body: bytes) -> int:
         """At least as many tokens as the engine can make of the prompts."""
         media = b"image" in body or b"audio" in body or b"video" in body or b"file" in body

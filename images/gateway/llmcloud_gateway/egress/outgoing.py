@@ -37,7 +37,9 @@ def outgoing(external: External, path: str, body: bytes) -> Outgoing:
         most = wanted.prompt_tokens(body)
         if path in GENERATING:
             most += _bound_answer(external, path, wanted, asked) * wanted.choices
-            hides_usage = _ask_for_usage(wanted, asked)
+            options = wanted.usage_options
+            if options is not None:
+                asked["stream_options"], hides_usage = options, True
     if external.provider == "azure-openai" and not _is_newer(external):
         asked.pop("stream_options", None)
     if path == "/v1/chat/completions" and _is_newer(external):
@@ -51,16 +53,6 @@ def _bound_answer(external: External, path: str, wanted: Wanted, asked: dict[str
         asked["max_tokens"] = COMPLETION_TOKENS if short else OUTPUT_TOKENS
         return int(asked["max_tokens"])
     return wanted.max_tokens
-
-
-def _ask_for_usage(wanted: Wanted, asked: dict[str, Any]) -> bool:
-    """False if it is no stream, or the client asked already."""
-    if not wanted.stream or wanted.wants_usage:
-        return False
-    options = asked.get("stream_options")
-    told = options if isinstance(options, dict) else {}
-    asked["stream_options"] = {**told, "include_usage": True}
-    return True
 
 
 def _is_newer(external: External) -> bool:

@@ -20,7 +20,7 @@ from llmcloud.plan.manifests.engine import (
     template_revision,
 )
 from llmcloud.plan.manifests.engine_vllm import MEETING_PORT, Seat
-from llmcloud.plan.manifests.pod import child_labels
+from llmcloud.plan.manifests.pod import child_labels, names_service
 from llmcloud.plan.model import Manifest, Owner, PodDefaults
 from llmcloud.plan.stores import StoreAccess
 
@@ -58,7 +58,8 @@ def engine_manifests(
     revision = template_revision(template(0, ""))
     leader = f"{_name(owner, revision, 0)}-$(GROUP).{group_service(owner)}.{owner.namespace}.svc"
     sets = [_rank(owner, revision, rank, template(rank, leader)) for rank in range(nodes)]
-    return EngineManifests(sets[0], tuple(sets[1:]), (_service(owner),))
+    service = names_service(owner, group_service(owner), COMPONENT, MEETING_PORT)
+    return EngineManifests(sets[0], tuple(sets[1:]), (service,))
 
 
 def _name(owner: Owner, revision: str, rank: int) -> str:
@@ -89,22 +90,3 @@ def _rank(owner: Owner, revision: str, rank: int, template: Manifest) -> Manifes
         },
     }
     return rescaled(manifest, 0)
-
-
-def _service(owner: Owner) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": group_service(owner),
-            "namespace": owner.namespace,
-            "labels": child_labels(owner, COMPONENT),
-            "ownerReferences": [owner.reference],
-        },
-        "spec": {
-            "clusterIP": "None",
-            "publishNotReadyAddresses": True,
-            "selector": {LABEL_OWNER_UID: owner.uid, LABEL_COMPONENT: COMPONENT},
-            "ports": [{"name": "meeting", "port": MEETING_PORT}],
-        },
-    }

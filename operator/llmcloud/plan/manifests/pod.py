@@ -56,6 +56,27 @@ def attempt_labels(owner: Owner, component: str, attempt: int) -> dict[str, str]
     return {**child_labels(owner, component), LABEL_ATTEMPT: str(attempt)}
 
 
+def names_service(owner: Owner, name: str, component: str, port: int) -> Manifest:
+    """Gives the pods of a component host names, by which they meet at `port` before they are
+    ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": owner.namespace,
+            "labels": child_labels(owner, component),
+            "ownerReferences": [owner.reference],
+        },
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {LABEL_OWNER_UID: owner.uid, LABEL_COMPONENT: component},
+            "ports": [{"name": "meeting", "port": port}],
+        },
+    }
+
+
 @dataclass(frozen=True)
 class Container:
     """What one container runs: `args` for its image's entry point, and its task."""

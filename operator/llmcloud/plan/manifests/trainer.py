@@ -2,7 +2,6 @@
 
 from llmcloud.api.base import canonical_json
 from llmcloud.api.contract import HUB_PATH, DistillTask, MetricGate, TrainingTask
-from llmcloud.api.names import LABEL_COMPONENT, LABEL_OWNER_UID
 from llmcloud.api.training import Hyperparameters, LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_INPUTS
@@ -12,7 +11,7 @@ from llmcloud.plan.manifests.job import attempt_job
 from llmcloud.plan.manifests.pod import (
     Container,
     attempt_labels,
-    child_labels,
+    names_service,
     pod_template,
     report_port,
     store_mounts,
@@ -27,22 +26,7 @@ DEFAULT_CHECKPOINT_SECONDS = 600
 
 def meeting_service(owner: Owner) -> Manifest:
     """`<job>-train`: gives the pods of all attempts host names by which they find each other."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": _service_name(owner),
-            "namespace": owner.namespace,
-            "labels": child_labels(owner, ROLE),
-            "ownerReferences": [owner.reference],
-        },
-        "spec": {
-            "clusterIP": "None",
-            "publishNotReadyAddresses": True,
-            "selector": {LABEL_OWNER_UID: owner.uid, LABEL_COMPONENT: ROLE},
-            "ports": [{"name": "meeting", "port": MEETING_PORT}],
-        },
-    }
+    return names_service(owner, _service_name(owner), ROLE, MEETING_PORT)
 
 
 def _service_name(owner: Owner) -> str:
