@@ -6,11 +6,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,7 +39,16 @@ RUN_SECONDS = 240
 PYTHON = "/opt/venv/bin/python"
 
 
-@dataclass(frozen=True)
+class Process(Protocol):
+    """What of subprocess.Popen a test needs."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+@dataclass
 class Runtime:
     """The root file system of the runtime image, whose interpreter has torch."""
 
@@ -47,22 +56,26 @@ class Runtime:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(
-        self,
-        log: Path,
-        module: str,
-        environment: dict[str, str],
-        arguments: Sequence[str] = (),
-    ) -> "subprocess.Popen[bytes]":
-        """Run a module inside."""
-        fixed = {"PATH": "/opt/venv/bin:/usr/bin:/bin", "HOME": "/tmp", "OMP_NUM_THREADS": "1",
-                 "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+        self, log: Path, module: str, environment: Mapping[str, str], arguments: Sequence[str] = ()
+    ) -> Process:
+        """Run a module inside; `log` lies there too."""
         with log.open("ab") as output:
             return subprocess.Popen(
-                ["/usr/sbin/chroot", str(self.root), PYTHON, "-m", module, *arguments],
-                env=fixed | self.environment | environment,
+                self.command(["-m", module, *arguments]),
+                env=self.variables(environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """The command that runs Python inside with `arguments`."""
+        return ["/usr/sbin/chroot", str(self.root), PYTHON, *arguments]
+
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of a process inside."""
+        fixed = {"PATH": "/opt/venv/bin:/usr/bin:/bin", "HOME": "/tmp", "OMP_NUM_THREADS": "1",
+                 "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+        return {**fixed, **self.environment, **environment}
 
 
 @contextmanager
@@ -89,7 +102,7 @@ def runtime_image() -> Iterator[Runtime]:
 class Rank:
     """One process of an attempt."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     log: Path
     said: Path
 
@@ -103,16 +116,15 @@ class Training:
     """A small job that is trained attempt by attempt."""
 
     def __init__(
-        self, runtime: Runtime, location: StoreLocation, name: str, folder: Path, **members: Any
+        self, runtime: Runtime, location: StoreLocation, name: str, **members: Any
     ) -> None:
-        self.runtime, self.location, self.name, self.folder = runtime, location, name, folder
+        self.runtime, self.location, self.name = runtime, location, name
         self.store: Store = open_store(location)
         self._members = members
         self._inside = runtime.root / "work" / name
         shutil.rmtree(self._inside, ignore_errors=True)
         keys = self._inside / "keys"
         shutil.copytree(str(location.credentials_path), keys)
-        folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def recipe(self) -> str:
@@ -160,7 +172,7 @@ class Training:
         for rank in range(ranks):
             name = f"a{attempt}-{rank}"
             said = self._inside / f"{name}.json"
-            log = self.folder / f"{name}.log"
+            log = self._inside / f"{name}.log"
             scratch = self._inside / f"scratch-{name}"
             scratch.mkdir()
             inside = Path("/work") / self.name

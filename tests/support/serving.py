@@ -1,7 +1,7 @@
 """The engine of the runtime image, run without a cluster, with a sidecar of this process."""
 
 import json
-import subprocess
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +16,7 @@ from llmcloud.api.contract import FetchTask, SidecarTask, StoreLocation
 from llmcloud.cloud.fetch import fetch
 from llmcloud.cloud.sidecar import Sidecar
 from tests.contract.servers import free_port
-from tests.support.ranks import Runtime
+from tests.support.ranks import Process, Runtime
 
 START_SECONDS = 120
 
@@ -68,7 +68,7 @@ def engine(
     port, report = free_port(), free_port()
     arguments = ("--model-name", "wiki", "--models-path", str(folder), "--adapters", *options)
     ports = ("--port", str(port), "--report-port", str(report))
-    log = folder.parent / "engine.log"
+    log = inside.parent / "engine.log"
     process = runtime.start(log, "llmcloud_runtime.engine", {}, (*arguments, *ports))
     url = f"http://127.0.0.1:{port}"
     told = folder.parent / "adapters.json"
@@ -78,11 +78,11 @@ def engine(
         _until_ready(served, process, log)
         yield served
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         process.wait(60)
 
 
-def _until_ready(served: Served, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _until_ready(served: Served, process: Process, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     served.told.write_text(WantedAdapters().model_dump_json(by_alias=True))
     while not served.sidecar.ready:

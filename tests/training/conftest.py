@@ -1,7 +1,6 @@
 """A store on this machine, a small dataset in it, and the runtime image's interpreter."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +8,13 @@ import pytest
 from llmcloud.api.contract import ProvisionTask, StoreLocation
 from llmcloud.cloud.provision import provision
 from tests.contract.servers import versitygw
+from tests.support.forking import forking
 from tests.support.ranks import Runtime, Training, publish_dataset, runtime_image
 
 
 @pytest.fixture(scope="session")
 def runtime() -> Iterator[Runtime]:
-    with runtime_image() as runtime:
+    with runtime_image() as image, forking(image) as runtime:
         yield runtime
 
 
@@ -30,15 +30,12 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreLocation
 
 
 @pytest.fixture(scope="session")
-def job(
-    runtime: Runtime, location: StoreLocation, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Training]:
+def job(runtime: Runtime, location: StoreLocation) -> Callable[..., Training]:
     """Makes a job of 24 steps; members replace those of its task."""
 
     def make(name: str, **members: Any) -> Training:
         settings = {"max_steps": 24, "checkpoint_every_steps": 6, **members}
-        folder: Path = tmp_path_factory.mktemp(name)
-        return Training(runtime, location, name, folder, **settings)
+        return Training(runtime, location, name, **settings)
 
     return make
 

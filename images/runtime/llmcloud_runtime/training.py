@@ -5,6 +5,7 @@ holds weights, optimizer, scheduler and random states. It knows no store: whoeve
 it a callback and folders.
 """
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -144,4 +145,5 @@ def train(
         callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)
+    gc.freeze()  # accelerate collects garbage several times: over all of torch, seconds of CPU time
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
