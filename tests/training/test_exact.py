@@ -1,5 +1,6 @@
 """Training goes on exactly where it was, with any number of ranks, and notices who is gone."""
 
+import json
 import random
 import signal
 from collections.abc import Callable
@@ -8,7 +9,7 @@ import pytest
 
 from llmcloud.api.contract import ExitCode
 from llmcloud.api.names import Reason
-from tests.support.ranks import Training, send
+from tests.support.ranks import LENGTH, Training, send
 
 Job = Callable[..., Training]
 SEEDS = 10
@@ -19,6 +20,16 @@ def furthest(ours: dict[int, float], theirs: dict[int, float]) -> float:
     """The largest difference of the losses at a step."""
     assert ours.keys() == theirs.keys()
     return max(abs(loss - theirs[step]) for step, loss in ours.items())
+
+
+def first_rows(training: Training, key: str) -> list[int]:
+    """Where the tensors of a file of the last checkpoint begin in the whole ones, if not at 0."""
+    path = f"{training.name}/{training.past().checkpoints[0].path}{key}"
+    data = training.store.get(path)
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])["__metadata__"]
+    [told] = [json.loads(text) for name, text in header.items() if name != "format"]
+    return [place["saved_offsets"][0] for place in told.values() if any(place["saved_offsets"])]
 
 
 def seeds(config: pytest.Config) -> range:
@@ -64,6 +75,46 @@ def test_from_two_ranks_to_one_and_back(job: Job, undisturbed: dict[int, float],
 
     training.run(3, ranks=2)
     assert furthest(training.losses(), undisturbed) < 1e-3
+
+
+def test_sharded_ranks_learn_what_one_learns_and_read_its_checkpoints(
+    job: Job, undisturbed: dict[int, float]
+) -> None:
+    training = job("sharded", sharded=True)
+    pair = training.start(1, ranks=2)
+    training.await_checkpoint(pair, 6)
+    send(pair, signal.SIGTERM)
+    assert training.finish(pair) == [ExitCode.INTERRUPTED] * 2
+    second = [file for file in training.past().checkpoints[0].files if "00002-" in file.key]
+    assert second, "the second rank wrote nothing"
+    assert any(first_rows(training, file.key) for file in second), "nothing begins in mid-tensor"
+
+    alone = training.start(2)
+    training.await_checkpoint(alone, 12)
+    send(alone, signal.SIGTERM)
+    assert training.finish(alone) == [ExitCode.INTERRUPTED]
+
+    ended = training.run(3, ranks=2)
+    assert furthest(training.losses(), undisturbed) < 1e-5
+    assert ended.training is not None
+    assert ended.training.steps == 24
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_the_model_of_sharded_ranks_is_that_of_one(job: Job, family: str) -> None:
+    """Of families with tied weights."""
+    sizes = {"hidden_size": 32, "layers": 2, "heads": 2, "context_length": LENGTH}
+    members = {
+        "model": {"architecture": {"family": family, **sizes}},
+        "task": "masked-lm" if family == "bert" else "causal-lm",
+        "metrics": [{"name": "perplexity"}],
+        "max_steps": 6,
+    }
+    alone = job(f"{family}-alone", **members).run(1).training
+    sharded = job(f"{family}-sharded", sharded=True, **members).run(1, ranks=2).training
+    assert alone is not None
+    assert sharded is not None
+    assert sharded.metrics[0].value == pytest.approx(alone.metrics[0].value, rel=1e-4)
 
 
 def test_two_ranks_of_which_one_is_killed_go_on_as_if_nothing_had_been(

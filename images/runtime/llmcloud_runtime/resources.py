@@ -9,6 +9,10 @@ CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
 """In every container that was given a GPU of NVIDIA's."""
+STATE_BYTES = 16
+"""Of a parameter while it learns: weight, gradient and Adam's two moments in float32."""
+STATE_SHARE = 0.5
+"""Of a device's memory; activations need the rest."""
 SPIN_COUNT = "2000"
 """libgomp's threads spin for milliseconds by default, which burns the quota that the others need:
 on two busy CPUs a training step took 0.57 CPU seconds instead of 0.21."""
@@ -37,6 +41,11 @@ def prepare_process() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if not NVIDIA_DEVICE.exists():
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # counts as not installed
+
+
+def too_large(parameters: int, memory_bytes: int | None) -> bool:
+    """Whether one device cannot hold what learning so many parameters takes."""
+    return memory_bytes is not None and parameters * STATE_BYTES > STATE_SHARE * memory_bytes
 
 
 def cpu_threads(processes: int = 1) -> int:

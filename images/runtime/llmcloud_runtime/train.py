@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmcloud.api.contract import (
     SCRATCH_PATH,
@@ -108,7 +109,10 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
                 )
             )
             start = past.begin(task, store, writer, durable, live, clock, scratch, group)
-            steps = learn(task, learned, prepared, start, writer, live, clock, scratch, group)
+            steps, model = learn(
+                task, learned, prepared, start, writer, live, clock, scratch, group
+            )
+            prepared = replace(prepared, model=model)
         group.leave()
         if not group.leads:
             return Outcome(succeeded=True, reason=Reason.SUCCEEDED)
@@ -150,12 +154,12 @@ def learn(
     clock: Clock,
     scratch: Path,
     group: Group,
-) -> int:
-    """Train on from `start`; the number of steps of the whole training.
+) -> tuple[int, Any]:
+    """Train on from `start`; the number of steps of the whole training, and on rank 0 the model.
 
     Raises Preempted after SIGTERM, when the last checkpoint is durable.
     """
-    from llmcloud_runtime import training
+    from llmcloud_runtime import sharding, training
     from llmcloud_runtime.watch import Watch
 
     steps = schedule.total_steps(
@@ -173,6 +177,7 @@ def learn(
     tokens_per_step = round(task.global_batch_size * length_tokens)
     peak = task.peak_teraflops.get(training.precision_name(task.precision))
     work = work_of(prepared.shape, length_tokens, tokens_per_step, peak, group.ranks)
+    shards = sharding.sharded(task, prepared.model, group)
     with (
         closing(data.reader(task.seed, end, group)) as reader,
         stop_signal() as stop,
@@ -196,7 +201,7 @@ def learn(
         raise Preempted(
             "Training was asked to stop and saved a checkpoint; the next attempt goes on from it."
         )
-    return steps
+    return steps, prepared.model if shards is None else shards.whole()
 
 
 def mean_tokens(data: Data, prepared: "Prepared") -> float:

@@ -146,4 +146,7 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     gc.freeze()  # accelerate collects garbage several times: over all of torch, seconds of CPU time
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    finally:
+        gc.unfreeze()

@@ -241,6 +241,12 @@ class LLMTrainingJobSpec(ApiModel):
     )
     placement: Placement
     nodes: Nodes = Field(default=Nodes(), description="How many pods train together.")
+    sharding: Literal["Auto", "Always", "Never"] = Field(
+        default="Auto",
+        description="Whether weights, gradients and the optimizer's state are spread over all "
+        "accelerators (FSDP) instead of held by each (DDP). Auto: if one cannot hold them. "
+        "Adapters' bases are held by each.",
+    )
     queue: Name | None = Field(
         default=None,
         description="Kueue's LocalQueue, which lets the pods start, all or none.",

@@ -22,6 +22,7 @@ from llmcloud.plan.placement import Scheduling
 ROLE = "train"
 MEETING_PORT = 29500
 DEFAULT_CHECKPOINT_SECONDS = 600
+SHARDED = {"Auto": None, "Always": True, "Never": False}
 
 
 def meeting_service(owner: Owner) -> Manifest:
@@ -144,6 +145,7 @@ def training_task(
         checkpoint_keep=checkpoint.keep,
         nodes=attempt.nodes,
         processes=1 if spec.method == "evaluate" else spec.resources.count or 1,
+        sharded=SHARDED[spec.sharding],
         leader=_leader(owner, attempt) if attempt.nodes > 1 else "",
         peak_teraflops=dict(scheduling.peak_teraflops),
         grace_seconds=checkpoint.grace_seconds,
