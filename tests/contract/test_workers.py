@@ -1,11 +1,13 @@
-"""Workers share a version through the store alone, however many they are.
+"""Workers share a version through the store alone, however many they are, and go on with what an
+earlier attempt has read.
 
 What becomes of a version when its one writer is killed is in test_soak.py.
 """
 
 import json
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,16 +24,19 @@ from llmcloud.api.contract import (
 )
 from llmcloud.api.dataset import Clean, Deduplicate, NearDuplicates, Prepare, Redact, Split
 from llmcloud.cloud.base import Store
+from llmcloud.cloud.errors import ObjectChanged
 from llmcloud.cloud.manifest import MANIFEST, version_path
 from llmcloud.cloud.report import Report
 from llmcloud_data.prepare import prepare_in
 from tests.contract.by_hand import begin_upload, unfinished_uploads
+from tests.contract.proxy import Fault, Request, behind
 from tests.contract.servers import CHECKING, Server
 
 PART_BYTES = 12_000
 OBJECTS = 12
 WORKERS = 4
 SEED = 2026
+MARKS = ("/published.json", "/uid/a1.json", "/uid/a2.json")
 STEPS = Prepare(
     clean=Clean(),
     deduplicate=Deduplicate(near=NearDuplicates()),
@@ -91,7 +96,7 @@ def what_remains(store: Store, output_path: str, manifest: DatasetManifest) -> s
     folder = version_path(output_path, manifest.version)
     known = {folder + MANIFEST, *(folder + file.key for file in files)}
     there = {entry.path for entry in store.list(output_path)} - known
-    return {path for path in there if not path.endswith(("/published.json", "/uid/a1.json"))}
+    return {path for path in there if not path.endswith(MARKS)}
 
 
 def test_one_worker_and_four_make_the_same_shards(
@@ -130,3 +135,38 @@ def test_one_of_four_workers_ends_without_the_others(
     assert late.dataset.version == outcome.dataset.version
     assert late.dataset.reused
     assert list(store.list("out/versions/")) == before
+
+
+def test_a_source_that_changes_is_read_again_and_no_other_part(
+    store: Store, location: StoreLocation, tmp_path: Path
+) -> None:
+    write_sources(store)
+    last = f"raw/{OBJECTS - 1:02d}.jsonl"
+    changed = store.get(last) + json.dumps({"text": "one line more " * 20}).encode()
+
+    def moving(request: Request) -> Fault | None:
+        if request.method == "GET" and read_objects([request]) == [last]:
+            store.put(last, changed)
+        return None
+
+    with behind(location) as (there, proxy):
+        proxy.judge = moving
+        with pytest.raises(ObjectChanged):
+            run(task_of(there, "out/", 1, 1), tmp_path, 0)
+    with behind(location) as (there, proxy):
+        outcome = run(task_of(there, "out/", 2, 1), tmp_path, 0)
+    again = read_objects(proxy.requests)
+    assert last in again
+    assert len(again) < OBJECTS / 2
+    assert again == [f"raw/{number:02d}.jsonl" for number in range(OBJECTS)][-len(again) :]
+
+    manifest = manifest_of(store, outcome, "out/")
+    anew = manifest_of(store, run(task_of(location, "new/", 1, 1), tmp_path, 0), "new/")
+    assert manifest == anew.model_copy(update={"attempt": 2})
+    assert what_remains(store, "out/", manifest) == set()
+
+
+def read_objects(requests: Sequence[Request]) -> list[str]:
+    """The sources whose bytes were asked for."""
+    found = (re.search(r"raw(?:/|%2F)(\d+\.jsonl)", request.target) for request in requests)
+    return [f"raw/{match[1]}" for match in found if match]

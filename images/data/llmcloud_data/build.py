@@ -1,7 +1,7 @@
 """Building a version: read the parts, merge, make the tokenizer, pack, join what is left.
 
 Every phase is units of work (`work`) whose results depend on the task and the sources alone, so
-any number of workers makes the same shards. What is on its way lies below the folder of the
+any number of workers makes the same shards. What is on its way lies below the folders of the
 work, what is to stay below the version's; nothing names the latter before the manifest.
 """
 
@@ -18,6 +18,7 @@ from llmcloud_data.examples import Shape
 from llmcloud_data.merging import STATES, merge
 from llmcloud_data.model_tokenizer import ModelTokenizer
 from llmcloud_data.packed import PackedVersion
+from llmcloud_data.parts import part_name
 from llmcloud_data.progress import PERCENT_MERGED, PERCENT_READ, Percent
 from llmcloud_data.reading import BANDS, TABLE, TEXTS, Texts, read_part
 from llmcloud_data.results import MergeResult, PartResult
@@ -31,11 +32,13 @@ log = logging.getLogger(__name__)
 class Build:
     """One worker's share of a version. `parts` are the same for all; `scratch` is on disk.
 
-    `taken`: the tokenizer, where none is trained.
+    `reading`: the work on parts, which is the same whatever other parts there are. `taken`: the
+    tokenizer, where none is trained.
     """
 
     task: DatasetTask
     work: Work
+    reading: Work
     parts: Sequence[Sequence[SourceObject]]
     scratch: Path
     progress: Percent
@@ -43,10 +46,13 @@ class Build:
 
     def manifest(self) -> DatasetManifest:
         """Make and upload the files, as far as nobody else has. The manifest is not written."""
-        count = len(self.parts)
-        units = [Unit(f"read-{n:06d}", partial(self._read, n)) for n in range(count)]
-        advance = self.progress.between(0, PERCENT_READ, count)
-        parts = self.work.results(units, PartResult, advance)
+        names = [part_name(part, self.task.recipe) for part in self.parts]
+        units = [
+            Unit(name, partial(self._read, name, part))
+            for name, part in zip(names, self.parts, strict=True)
+        ]
+        advance = self.progress.between(0, PERCENT_READ, len(units))
+        parts = self.reading.results(units, PartResult, advance)
         sources = [source for part in parts for source in part.sources]
         version = dataset_version(
             self.task.recipe, sources, self.taken.digest if self.taken else None
@@ -59,6 +65,7 @@ class Build:
         packed = PackedVersion(
             self.task,
             self.work,
+            self.reading,
             version,
             parts,
             merged,
@@ -68,13 +75,13 @@ class Build:
         )
         return packed.manifest()
 
-    def _read(self, number: int) -> PartResult:
+    def _read(self, unit: str, part: Sequence[SourceObject]) -> PartResult:
         folder = _emptied(self.scratch / "read")
-        files = read_sources(list(self.parts[number]), folder / "sources", lambda _: None)
+        files = read_sources(list(part), folder / "sources", lambda _: None)
         shape = Shape(self.task.type, tuple(self.task.labels))
         counts = read_part(files, shape, self.task.prepare, folder / "part")
         kept = {
-            name: self.work.keep(file, f"{number:06d}-{name}")
+            name: self.reading.keep(file, f"{unit}-{name}")
             for name in (TEXTS, TABLE, BANDS)
             if (file := folder / "part" / name).exists()
         }
@@ -92,12 +99,12 @@ class Build:
         folder = _emptied(self.scratch / "merge")
         places = [folder / f"{number:06d}" for number in range(len(parts))]
         for part, place in zip(parts, places, strict=True):
-            self.work.fetch(part.table, place / TABLE)
+            self.reading.fetch(part.table, place / TABLE)
             if part.bands is not None:
-                self.work.fetch(part.bands, place / BANDS)
+                self.reading.fetch(part.bands, place / BANDS)
 
         def texts_of(number: int) -> Texts:
-            self.work.fetch(parts[number].texts, places[number] / TEXTS)
+            self.reading.fetch(parts[number].texts, places[number] / TEXTS)
             return Texts(places[number])
 
         opened: dict[int, Texts] = {}

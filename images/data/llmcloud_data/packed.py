@@ -56,6 +56,7 @@ class PackedVersion:
 
     task: DatasetTask
     work: Work
+    reading: Work
     version: str
     parts: Sequence[PartResult]
     merged: MergeResult
@@ -107,8 +108,8 @@ class PackedVersion:
         folder = self.scratch / "packed"
         shutil.rmtree(folder, ignore_errors=True)
         part = self.parts[number]
-        self.work.fetch(part.table, folder / TABLE)
-        self.work.fetch(part.texts, folder / TEXTS)
+        self.reading.fetch(part.table, folder / TABLE)
+        self.reading.fetch(part.texts, folder / TEXTS)
         return folder
 
     def _make_tokenizer(self) -> TokenizerResult:

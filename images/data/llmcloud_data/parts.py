@@ -1,11 +1,15 @@
 """Parts: the objects of all sources in runs of bounded size, each read by one worker.
 
 The runs follow from the listing alone, never from the number of workers, so that the same
-sources give the same parts, and the same parts the same shards.
+sources give the same parts, and the same parts the same shards. Where objects come, go or get
+another size, the parts around them are the same as before (content-defined chunking:
+A. Muthitacharoen, B. Chen and D. Mazieres, "A low-bandwidth network file system", 2001).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
+from importlib.metadata import version as installed_version
 from typing import Final
 
 from llmcloud.api.base import ApiModel, digest
@@ -13,9 +17,12 @@ from llmcloud.cloud.base import ObjectInfo
 from llmcloud.cloud.errors import ObjectChanged
 from llmcloud_data.sources import SourceObject
 
+RELEASE: Final = installed_version("llmcloud")
 PART_BYTES: Final = 64 * 1024 * 1024
-"""A part ends with the object that fills it; a larger object is a part of its own."""
+"""A part ends with the object that fills it, at the latest; nothing else follows a larger one."""
 PART_OBJECTS: Final = 2000
+ENDS: Final = 4
+"""How many objects, on average, end a half-full part among as many as would fill one."""
 
 
 class ListedObject(ApiModel):
@@ -76,13 +83,32 @@ def as_listed(objects: Sequence[SourceObject], listing: Listing) -> list[SourceO
 def parts_of(
     objects: Sequence[SourceObject], part_bytes: int = PART_BYTES
 ) -> list[list[SourceObject]]:
-    """The objects in order, cut into parts. There is at least one."""
+    """The objects in order, cut into parts. There is at least one.
+
+    A part ends when it is full. When it is half full, it may end with any object, as its name and
+    size decide.
+    """
     parts: list[list[SourceObject]] = [[]]
-    held_bytes = 0
+    held_bytes, full = 0, False
     for item in objects:
-        if held_bytes >= part_bytes or len(parts[-1]) >= PART_OBJECTS:
+        if full:
             parts.append([])
             held_bytes = 0
         parts[-1].append(item)
-        held_bytes += item.info.bytes
+        share_bytes = max(item.info.bytes, -(-part_bytes // PART_OBJECTS))
+        held_bytes += share_bytes
+        full = held_bytes >= part_bytes or (
+            held_bytes >= part_bytes / 2 and _draw(item) < ENDS * share_bytes / part_bytes
+        )
     return parts
+
+
+def part_name(part: Sequence[SourceObject], recipe: str) -> str:
+    """The name of what reading a part gives: of all that it depends on, 32 hex digits."""
+    return digest([recipe, RELEASE, listing_of(part).wire()]).removeprefix("sha256:")[:32]
+
+
+def _draw(item: SourceObject) -> float:
+    """A number from 0 to 1 that is always the same for an object's name."""
+    name = f"{item.origin}\0{item.info.path}".encode()
+    return int.from_bytes(sha256(name).digest()[:8]) / 2**64

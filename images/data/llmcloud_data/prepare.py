@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version as installed_version
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -33,12 +32,22 @@ from llmcloud_data.cleaning import check_languages
 from llmcloud_data.model_tokenizer import ModelTokenizer, fetch_tokenizer
 from llmcloud_data.origins import Origins
 from llmcloud_data.packed import digest_of
-from llmcloud_data.parts import PART_BYTES, Listing, as_listed, listing_of, parts_of
+from llmcloud_data.parts import (
+    PART_BYTES,
+    RELEASE,
+    Listing,
+    as_listed,
+    listing_of,
+    part_name,
+    parts_of,
+)
 from llmcloud_data.progress import Percent
 from llmcloud_data.sources import SourceObject, list_sources
 from llmcloud_data.work import PATIENCE_SECONDS, PUBLISHED, Published, Work, Worker
 
 ENV_SCRATCH: Final = "LLMCLOUD_SCRATCH"
+READING: Final = "read/"
+"""Where the work on parts lies below a dataset's work, whatever was listed besides them."""
 SEEN: Final = "seen.json"
 """Beside a manifest: the newest listing of sources that had the same bytes under other etags."""
 ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
@@ -181,14 +190,17 @@ def _prepared(
             "The model of spec.tokenizer.model got another tokenizer when this attempt had begun; "
             "it is read again."
         )
-    if worker.index == 0 and not _superseded(store, folder, task.attempt):
-        _sweep(store, folder, (f"a{task.attempt}.json", agreed.folder))
-    work = Work(store, folder + agreed.folder, worker, patience_seconds)
     listing = agreed.listing
     parts = parts_of(as_listed(objects, listing), part_bytes)
+    if worker.index == 0 and not _superseded(store, folder, task.attempt):
+        read = [f"{READING}{kind}/{part_name(part, task.recipe)}"
+                for kind in ("results", "files") for part in parts]  # fmt: skip
+        _sweep(store, folder, (f"a{task.attempt}.json", agreed.folder, *read))
+    work = Work(store, folder + agreed.folder, worker, patience_seconds)
+    reading = Work(store, folder + READING, worker, patience_seconds, work.mark)
     try:
         work.check()
-        mine = _built(Build(task, work, parts, scratch, progress, taken))
+        mine = _built(Build(task, work, reading, parts, scratch, progress, taken))
     except Published as done:
         version_folder = version_path(task.output_path, done.version)
         manifest = read_manifest(store, version_folder + MANIFEST, DatasetManifest)
@@ -201,11 +213,13 @@ def _prepared(
             if not _is_of(listing, manifest):
                 store.put(version_folder + SEEN, listing.model_dump_json(by_alias=True).encode())
             work.finish(done.version)
+            _clear(reading, store, folder, task)
         return manifest
     version_folder = version_path(task.output_path, mine.version)
     manifest = publish_manifest(store, version_folder + MANIFEST, mine)
     if worker.index == 0:
         work.finish(manifest.version)
+        _clear(reading, store, folder, task)
         store.abandon_uploads(folder)
         store.abandon_uploads(version_folder)
         _sweep(store, version_folder, [MANIFEST, *(e.key for e in _files(manifest))])
@@ -236,13 +250,19 @@ def _agreed(
     path = f"{folder}a{task.attempt}.json"
     if (agreed := read_manifest(store, path, _Agreement)) is not None:
         return agreed
-    identity = digest([task.recipe, listing.digest, part_bytes, installed_version("llmcloud")])
+    identity = digest([task.recipe, listing.digest, part_bytes, RELEASE])
     name = identity.removeprefix("sha256:")[:32]
     for number in count():
         mine = _Agreement(listing=listing, folder=f"{name}-{number}/")
         if store.head(f"{folder}{mine.folder}{PUBLISHED}") is None:
             break
     return publish_manifest(store, path, mine)
+
+
+def _clear(reading: Work, store: Store, folder: str, task: DatasetTask) -> None:
+    """Remove parts that were read; a later attempt goes on with them and does it then."""
+    if not _superseded(store, folder, task.attempt):
+        reading.clear()
 
 
 def _superseded(store: Store, folder: str, attempt: int) -> bool:

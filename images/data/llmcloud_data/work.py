@@ -71,11 +71,14 @@ class Work:
         folder: str,
         worker: Worker,
         patience_seconds: float = PATIENCE_SECONDS,
+        mark: str | None = None,
     ) -> None:
+        """`mark`: where it is said that everything is published, if not in the same folder."""
         self._store = store
         self._folder = folder
         self._worker = worker
         self._patience_seconds = patience_seconds
+        self.mark = mark or folder + PUBLISHED
 
     def results(
         self, units: Sequence[Unit], shape: type[Result], advance: Callable[[int], None]
@@ -149,8 +152,12 @@ class Work:
         return self._store.get_file(entry.key, file)
 
     def finish(self, version: str) -> None:
-        """Say that `version` is published, and remove all else. Results go before files."""
-        self._put(self._folder + PUBLISHED, _Mark(version=version))
+        """Say that `version` is published, and remove all else."""
+        self._put(self.mark, _Mark(version=version))
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove all results and files; results go first."""
         for folder in ("results/", "files/"):
             paths = [info.path for info in self._store.list(self._folder + folder)]
             for _ in in_parallel(self._store.delete, paths):
@@ -164,7 +171,7 @@ class Work:
 
     def check(self) -> None:
         """Raises Published if everything is finished."""
-        mark = read_manifest(self._store, self._folder + PUBLISHED, _Mark)
+        mark = read_manifest(self._store, self.mark, _Mark)
         if mark is not None:
             raise Published(mark.version)
 
