@@ -230,8 +230,8 @@ class LLMDatasetSpec(ApiModel):
     )
     keep_versions: int = Field(
         default=3,
-        description="Older versions are removed from the store a minute after a newer one is "
-        "there, but for those that a job uses.",
+        description="Older versions leave status.versions when a newer one is there, and are "
+        "removed from the store a minute later, but for those that a job uses.",
         ge=1,
         le=32,
     )
@@ -255,6 +255,17 @@ class DatasetProgress(ApiModel):
     percent: int = Field(default=0, description="Of the whole work.", ge=0, le=100)
 
 
+class DroppedVersions(ApiModel):
+    """Versions on their way out; they come back to `versions` if a job turns out to use them."""
+
+    versions: list[Digest] = Field(
+        description="No job begins with these any more.",
+        max_length=16,
+        json_schema_extra=LIST_ATOMIC,
+    )
+    time: str = Field(description="When they are removed from the store.", max_length=64)
+
+
 class LLMDatasetStatus(Status):
     """The newest version and what it holds."""
 
@@ -264,6 +275,9 @@ class LLMDatasetStatus(Status):
         description="All versions, the newest first.",
         max_length=64,
         json_schema_extra=LIST_ATOMIC,
+    )
+    dropping: DroppedVersions | None = Field(
+        default=None, description="Versions that are too many."
     )
     url: str | None = Field(
         default=None, description="Where the newest version lies.", max_length=2048

@@ -52,7 +52,7 @@ from llmcloud.plan.routes import RoutesWorld, holders, unrouted, valid
 from llmcloud.plan.served_model import matches, newest_passing, pinned_model, trained_model
 from llmcloud.plan.tokenizers import tokenizer_jobs
 from llmcloud.plan.training import is_final
-from llmcloud.plan.versions import versions_in_use
+from llmcloud.plan.versions import versions_in_use, versions_may_go
 from llmcloud.plan.waiting import is_stuck, needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook
 
@@ -150,7 +150,7 @@ class Observer:
         jobs, pods = await read_jobs(self._client, owner)
         progress = await self._reports.progress(pods)
         in_use: frozenset[str] = frozenset()
-        if not isinstance(spec, str) and len(owner.status.get("versions", ())) > spec.keep_versions:
+        if not isinstance(spec, str) and versions_may_go(owner, spec.keep_versions, jobs):
             in_use = await self._versions_in_use(owner.namespace)
         now, crowd = datetime.now(UTC), self._crowd(owner, jobs)
         return DatasetWorld(owner, stores, jobs, now, progress, in_use, trainings, crowd), {}

@@ -25,10 +25,10 @@ from llmcloud.plan.sources import hub_endpoint, network_rules, source_tasks, tok
 from llmcloud.plan.stores import Missing, StoreAccess, store_access, usable_store
 from llmcloud.plan.tokenizers import tokenizer_model, tokenizer_stores
 from llmcloud.plan.versions import (
-    DROP_SECONDS,
     IN_USE_SECONDS,
-    excess,
-    held_versions,
+    Versions,
+    decide_versions,
+    drop_seconds,
     seconds_until,
 )
 from llmcloud.plan.waiting import look_again_seconds
@@ -38,7 +38,7 @@ PROGRESS_SECONDS = 5.0
 BACKOFF_LIMIT = 6
 """So often an attempt may fail of what the user must mend, in about ten minutes, before it is left
 to the user to ask for another."""
-_RESULT = ("version", "versions", "url", "tokenizer", "documents",
+_RESULT = ("version", "versions", "dropping", "url", "tokenizer", "documents",
            "validationDocuments", "documentsRead", "tokens", "bytes", "shards", "rejected",
            "redacted", "recipe", "attempt")  # fmt: skip
 
@@ -275,26 +275,27 @@ def _plan_prepared(
     attempt: Attempt,
     defaults: PodDefaults,
 ) -> Plan:
-    """A version is there. Versions that are too many are dropped when it has been told, and the
+    """A version is there. Versions that are too many are dropped when that has been told, and the
     sources looked at again when it is time."""
     owner = world.owner
-    versions = held_versions(owner, attempt)
-    drop = excess(versions, spec.keep_versions, world.in_use)
+    versions = decide_versions(owner, attempt, spec.keep_versions, world.in_use, world.now)
     waits = []
-    if owner.status.get("versions") == versions and owner.status.get("recipe") == trigger:
+    told = {key: owner.status[key] for key in ("versions", "dropping") if key in owner.status}
+    if told == versions.members and owner.status.get("recipe") == trigger:
         again = next_attempt(attempt, world.jobs, owner.status.get("attempt", 0))
         if spec.refresh_seconds:
             waits.append(seconds_until(attempt, world.now, spec.refresh_seconds))
             if waits[-1] <= 0:
                 return _plan_start(world, spec, trigger, again, defaults)
-        if drop:
-            waits.append(seconds_until(attempt, world.now, DROP_SECONDS))
+        if versions.dropping:
+            waits.append(drop_seconds(versions, attempt, world.now))
             if waits[-1] <= 0:
-                return _plan_start(world, spec, trigger, again, defaults, drop)
-        elif len(versions) > spec.keep_versions:
+                return _plan_start(world, spec, trigger, again, defaults, versions.dropping)
+        elif len(versions.held) > spec.keep_versions:
             waits.append(IN_USE_SECONDS)
     members = {**_previous(owner), "attempt": attempt.number}
-    members |= _result(owner, spec, world, trigger, attempt)
+    members.pop("dropping", None)
+    members |= _result(spec, world, trigger, attempt, versions)
     return Plan(
         deletes=tuple(job.ref for job in attempt.obsolete),
         status=_status(world, _prepared(members["version"]), members),
@@ -323,14 +324,18 @@ def _in_progress(attempt: Attempt) -> Judgement:
 
 
 def _result(
-    owner: Owner, spec: LLMDatasetSpec, world: DatasetWorld, trigger: str, attempt: Attempt
+    spec: LLMDatasetSpec,
+    world: DatasetWorld,
+    trigger: str,
+    attempt: Attempt,
+    versions: Versions,
 ) -> Manifest:
     assert attempt.outcome is not None
     result = attempt.outcome.dataset
     assert result is not None
     return {
         "version": result.version,
-        "versions": held_versions(owner, attempt),
+        **versions.members,
         "url": _url(world, spec, result.version),
         "tokenizer": {"digest": result.tokenizer_digest},
         "documents": result.documents,

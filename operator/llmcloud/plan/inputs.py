@@ -216,6 +216,13 @@ def _dataset(
         said = dataset.condition(Condition.READY).get("message") or "it is being prepared"
         sentence = f"LLMDataset {name} has no version to use yet: {said}"
         raise _Unmet(Missing(Reason.DATASET_NOT_READY, sentence))
+    leaving = (dataset.status.get("dropping") or {}).get("versions", ())
+    if version in leaving and version != known.get("version"):
+        sentence = (
+            f"Version {version[:19]} of LLMDataset {name} is about to be removed, by its "
+            "spec.keepVersions: it comes back if nothing of it is gone, else name another"
+        )
+        raise _Unmet(Missing(Reason.DATASET_NOT_READY, sentence))
     wanted = DATASET_TYPES[spec.task]
     if dataset_spec.type not in wanted:
         sentence = (

@@ -1,14 +1,20 @@
-"""Versions of a dataset over time: when to look again, which are kept, which may go."""
+"""Versions of a dataset over time: when to look again, which are kept, which may go.
+
+A version that is too many leaves `status.versions` first, and no job begins with it from then on.
+It is removed later, if none that began before names or has pinned it; else it comes back.
+"""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from llmcloud.plan.attempts import Attempt, State
-from llmcloud.plan.model import Manifest, Owner
+from llmcloud.plan.attempts import Attempt
+from llmcloud.plan.children import JobView
+from llmcloud.plan.model import Manifest, Owner, from_timestamp, timestamp
 from llmcloud.plan.training import is_final
 
 DROP_SECONDS = 60.0
-"""A version goes so long after a newer one came: what begins at that moment still pins it."""
+"""Between the two: what begins at that moment still pins it."""
 IN_USE_SECONDS = 300.0
 """When to look again whether a version that should go is still in use."""
 DROPPED_AT_ONCE = 16
@@ -33,20 +39,59 @@ def versions_in_use(trainings: Iterable[Owner]) -> frozenset[str]:
     return frozenset(found)
 
 
-def held_versions(owner: Owner, attempt: Attempt) -> list[str]:
-    """All versions, the newest first, after what the attempt came to."""
-    versions: list[str] = list(owner.status.get("versions") or [])
-    result = attempt.outcome.dataset if attempt.outcome is not None else None
-    if attempt.state is not State.SUCCEEDED or result is None:
-        return versions
-    kept = [version for version in versions if version not in result.dropped]
-    return list(dict.fromkeys([result.version, *kept]))[:STATUS_VERSIONS]
+def versions_may_go(owner: Owner, keep: int, jobs: Iterable[JobView]) -> bool:
+    """Whether the next decision needs to know which versions are in use."""
+    many = bool(owner.status.get("dropping")) or len(owner.status.get("versions", ())) >= keep
+    return many and not any(job.active for job in jobs)
 
 
-def excess(versions: Sequence[str], keep: int, in_use: frozenset[str]) -> list[str]:
-    """What may go, the oldest first; the newest never does."""
+@dataclass(frozen=True)
+class Versions:
+    """What the status should tell: versions that jobs may begin with, the newest first, and those
+    that are removed at `drop_time`, the oldest first."""
+
+    held: list[str]
+    dropping: list[str]
+    drop_time: str
+
+    @property
+    def members(self) -> Manifest:
+        dropping = {"versions": self.dropping, "time": self.drop_time}
+        return {"versions": self.held, **({"dropping": dropping} if self.dropping else {})}
+
+
+def decide_versions(
+    owner: Owner, attempt: Attempt, keep: int, in_use: frozenset[str], now: datetime
+) -> Versions:
+    """After an attempt that has succeeded. The newest version never goes."""
+    assert attempt.outcome is not None
+    result = attempt.outcome.dataset
+    assert result is not None
+    before: Manifest = owner.status.get("dropping") or {}
+    gone = {*result.dropped, result.version}
+    doomed = [version for version in before.get("versions", ()) if version not in gone]
+    spared = [version for version in doomed if version in in_use]
+    dropping = [version for version in doomed if version not in in_use]
+    told = owner.status.get("versions") or []
+    kept = [version for version in told if version not in result.dropped]
+    versions = list(dict.fromkeys([result.version, *kept, *reversed(spared)]))
+    dropping += _excess(versions, keep, in_use, DROPPED_AT_ONCE - len(dropping))
+    held = [version for version in versions if version not in dropping][:STATUS_VERSIONS]
+    drop_time = timestamp(now + timedelta(seconds=DROP_SECONDS))
+    if before and dropping == before["versions"]:
+        drop_time = before["time"]
+    return Versions(held, dropping, drop_time)
+
+
+def _excess(versions: Sequence[str], keep: int, in_use: frozenset[str], most: int) -> list[str]:
     old = [version for version in versions[max(1, keep) :] if version not in in_use]
-    return old[::-1][:DROPPED_AT_ONCE]
+    return old[::-1][:most]
+
+
+def drop_seconds(versions: Versions, attempt: Attempt, now: datetime) -> float:
+    """Until they may be removed; after an attempt it takes as long before the next one."""
+    due = (from_timestamp(versions.drop_time) - now).total_seconds()
+    return max(due, seconds_until(attempt, now, DROP_SECONDS))
 
 
 def seconds_until(attempt: Attempt, now: datetime, wait_seconds: float) -> float:

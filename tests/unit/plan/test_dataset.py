@@ -11,7 +11,6 @@ from llmcloud.api.names import ANNOTATION_RECIPE, ANNOTATION_REFRESH, Kind, Reas
 from llmcloud.plan.children import JobView
 from llmcloud.plan.dataset import PROGRESS_SECONDS, DatasetWorld, plan_dataset, version_path
 from llmcloud.plan.model import Manifest, Owner, Plan
-from llmcloud.plan.versions import IN_USE_SECONDS, versions_in_use
 from tests.support.worlds import (
     DEFAULTS,
     NOW,
@@ -19,11 +18,9 @@ from tests.support.worlds import (
     VERSION_1,
     VERSION_2,
     by_type,
-    condition,
     failed_job,
     make_job,
     make_owner,
-    prepared,
     ready_store,
     refusal,
     said,
@@ -257,8 +254,6 @@ def test_nothing_is_planned_for_what_is_going() -> None:
     assert plan(deletionTimestamp="2026-01-01T00:00:00Z") == Plan()
 
 
-VERSIONS = ["sha256:" + letter * 64 for letter in "1edcb"]
-MANY: Manifest = {**GOOD, "versions": VERSIONS}
 DONE = succeeded_job(PREPARED, recipe=RECIPE)
 HOUR: Manifest = {"refreshSeconds": 3600}
 
@@ -307,63 +302,3 @@ def test_a_failed_look_is_tried_again_with_patience() -> None:
     assert plan(failed, status=status, spec=HOUR, now=after(19)).applies == ()
     again = plan(failed, status=status, spec=HOUR, now=after(20))
     assert again.applies[0]["metadata"]["annotations"]["llmcloud.dev/retries"] == "2"
-
-
-@pytest.mark.parametrize(
-    ("keep", "in_use", "dropped"),
-    [
-        pytest.param(3, [], [4, 3], id="the oldest first"),
-        pytest.param(5, [], [], id="none is too many"),
-        pytest.param(1, [4, 2], [3, 1], id="what is in use stays, the newest too"),
-    ],
-)
-def test_of_too_many_versions_the_oldest_go(
-    keep: int, in_use: list[int], dropped: list[int]
-) -> None:
-    used = frozenset(VERSIONS[place] for place in in_use)
-    spec = {"keepVersions": keep}
-    soon = plan(DONE, status=MANY, spec=spec, now=after(59), in_use=used)
-    assert soon.applies == ()
-    assert soon.requeue_seconds == (1 if dropped else None)
-    planned = plan(DONE, status=MANY, spec=spec, now=after(60), in_use=used)
-    assert bool(planned.applies) is bool(dropped)
-    if dropped:
-        task = task_of(planned)
-        assert task["drop"] == [VERSIONS[place] for place in dropped]
-        assert (task["current"], task["workers"]) == (VERSION_1, 1)
-        assert (planned.status or {})["versions"] == VERSIONS
-
-
-def test_what_was_dropped_is_told_no_more() -> None:
-    job = succeeded_job(prepared(VERSION_1, VERSIONS[3:]), 2, RECIPE)
-    planned = plan(job, status={**MANY, "attempt": 2})
-    assert (planned.status or {})["versions"] == VERSIONS[:3]
-
-
-def test_a_version_in_use_is_looked_at_again() -> None:
-    planned = plan(DONE, status=MANY, in_use=frozenset(VERSIONS[3:]), now=after(999))
-    assert (planned.applies, planned.requeue_seconds) == ((), IN_USE_SECONDS)
-
-
-def test_nothing_goes_before_the_newest_version_is_told() -> None:
-    """Jobs that start read the newest version from the status."""
-    before = {**MANY, "version": VERSIONS[1], "versions": VERSIONS[1:]}
-    assert plan(DONE, status=before, now=after(999)).applies == ()
-
-
-def test_versions_are_in_use_by_jobs_that_have_not_ended() -> None:
-    def job(name: str, status: Manifest, **spec: Any) -> Owner:
-        return make_owner(Kind.TRAINING_JOB, name, spec=spec, status=status)
-
-    pinned = {"inputs": {"datasets": [{"name": "corpus", "version": VERSIONS[0]}]}}
-    jobs = [
-        job("pinned", pinned),
-        job("asks", {}, datasets=[{"name": "corpus", "version": VERSIONS[1]}]),
-        job("newest", {}),
-    ]
-    assert versions_in_use(jobs) == {VERSIONS[0], VERSIONS[1]}
-    ended = make_owner(
-        Kind.TRAINING_JOB,
-        status={**pinned, "conditions": [condition("Complete", "True")]},
-    )
-    assert versions_in_use([ended]) == frozenset()
