@@ -2,13 +2,14 @@
 
 A unit of work has a name and gives the same result whoever does it. Its result becomes visible
 by one conditional write, after the files that it names, and what is there is never done again,
-by whatever worker or attempt. So nobody hands out work, nobody waits for a worker that is gone,
-and one worker alone comes to the end as well: it is only later there.
+by whatever worker or attempt. So nobody hands out work, nobody waits for a worker that is gone
+(`beats` tell of those that are not), and one worker alone comes to the end as well: it is only
+later there.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,9 +20,11 @@ from llmcloud.cloud.base import Store
 from llmcloud.cloud.errors import AlreadyExists, DigestMismatch, ObjectChanged, ObjectNotFound
 from llmcloud.cloud.manifest import encoded, read_manifest, sha256_of
 from llmcloud.cloud.parallel import in_parallel
+from llmcloud_data.beats import BEATS, Beat, Signs
 
 PATIENCE_SECONDS: Final = 30.0
-"""Units of others are done too if for so long none of them came."""
+"""A unit of another is done too if for so long none of the others' came, nor a sign that somebody
+does it."""
 LOOK_SECONDS: Final = 2.0
 READS: Final = 3
 DIGEST_CHARACTERS: Final = 16
@@ -79,6 +82,7 @@ class Work:
         self._worker = worker
         self._patience_seconds = patience_seconds
         self.mark = mark or folder + PUBLISHED
+        self._signs = Signs(folder + BEATS, worker.index, patience_seconds)
 
     def results(
         self, units: Sequence[Unit], shape: type[Result], advance: Callable[[int], None]
@@ -101,11 +105,14 @@ class Work:
                 advance(1)
             if not waiting:
                 break
+            now = time.monotonic()
             if there - own:
-                patience_ends = time.monotonic() + self._patience_seconds
-            unit = next(iter(waiting.values()))
-            if unit.name in own or time.monotonic() >= patience_ends:
-                self._make(unit)
+                patience_ends = now + self._patience_seconds
+            free: Set[str] = own if now < patience_ends else waiting.keys()
+            free = free - self._under_way(now)
+            unit = next((unit for unit in waiting.values() if unit.name in free), None)
+            if unit is not None:
+                self._make(unit, at_once=unit.name not in own)
             else:
                 time.sleep(min(LOOK_SECONDS, self._patience_seconds))
         return list(in_parallel(lambda unit: self._result(unit, shape), units))
@@ -158,7 +165,7 @@ class Work:
 
     def clear(self) -> None:
         """Remove all results and files; results go first."""
-        for folder in ("results/", "files/"):
+        for folder in ("results/", "files/", BEATS):
             paths = [info.path for info in self._store.list(self._folder + folder)]
             for _ in in_parallel(self._store.delete, paths):
                 pass
@@ -185,10 +192,17 @@ class Work:
             self.check()
         return names
 
-    def _make(self, unit: Unit) -> None:
+    def _under_way(self, now: float) -> set[str]:
+        self._signs.look(self._store.list(self._signs.folder), now)
+        return self._signs.under_way(now)
+
+    def _make(self, unit: Unit, *, at_once: bool) -> None:
+        """`at_once`: the unit is another's, who is to know."""
         self.check()
         log.info("Worker %d does %s", self._worker.index, unit.name)
-        self._put(f"{self._folder}results/{unit.name}.json", unit.make())
+        path, patience_seconds = self._signs.path(unit.name), self._patience_seconds
+        with Beat(self._store, path, patience_seconds, at_once=at_once):
+            self._put(f"{self._folder}results/{unit.name}.json", unit.make())
 
     def _result(self, unit: Unit, shape: type[Result]) -> Result:
         path = f"{self._folder}results/{unit.name}.json"
