@@ -62,6 +62,17 @@ def test_a_created_bucket_carries_its_owners_mark(marked: StoreLocation) -> None
     assert open_bucket(marked).owner() == "uid-a"
 
 
+def test_a_bucket_of_s3_is_marked_by_the_request_that_creates_it(
+    running: Callable[[str], Server],
+) -> None:
+    """So that no crash lies between: what carries no mark is never ours again."""
+    location = running("versitygw").location(f"bucket-{uuid4().hex[:12]}")
+    with behind(location) as (proxied, proxy):
+        open_bucket(proxied).create("uid-a")
+    assert not any("tagging" in r.target for r in proxy.requests if r.method == "PUT")
+    assert open_bucket(location).owner() == "uid-a"
+
+
 def test_provisioning_again_changes_nothing_and_sets_again_what_was_lost(
     marked: StoreLocation,
 ) -> None:
@@ -138,8 +149,8 @@ def test_a_bucket_that_cannot_be_marked_is_not_left(
     location = running(name).location(f"bucket-{uuid4().hex[:12]}")
 
     def refuse_tags(request: Request) -> Fault | None:
-        tags = request.method == "PUT" and "tagging" in request.target
-        return Fault.EXPIRED if tags else None
+        tags = "tagging" in request.target or b"<Tags>" in request.body
+        return Fault.EXPIRED if request.method == "PUT" and tags else None
 
     with behind(location) as (proxied, proxy):
         proxy.judge = refuse_tags

@@ -63,20 +63,21 @@ class S3Bucket:
 
     def create(self, owner_uid: str) -> None:
         region = self.client.meta.region_name
-        place = (
-            {}
-            if region == DEFAULT_REGION
-            else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        )
+        place = {} if region == DEFAULT_REGION else {"LocationConstraint": region}
+        mark = {"Tags": [{"Key": LABEL_OWNER_UID, "Value": owner_uid}]}
         action = f"create bucket {self._name}"
         with translated(self._location, action):
             try:
-                self.client.create_bucket(Bucket=self._name, **place)
+                # With the mark, so that no crash lies between; not all keys and servers allow it.
+                self._create({**place, **mark})
             except ClientError as error:
-                # A moment ago there was none: it is of our own first try, if its answer was lost.
-                if error_code(error) != "BucketAlreadyOwnedByYou":
+                if error_code(error) == "BucketAlreadyExists":
                     raise
-        if self.owner() is not None or next(self._versions(""), None) is not None:
+                self._create(place)
+        owner = self.owner()
+        if owner == owner_uid:
+            return
+        if owner is not None or next(self._versions(""), None) is not None:
             raise refusals.bucket_taken(self._location, action)
         try:
             self._mark(owner_uid)
@@ -85,6 +86,15 @@ class S3Bucket:
             with suppress(ClientError, BotoCoreError):
                 self.client.delete_bucket(Bucket=self._name)
             raise
+
+    def _create(self, configuration: dict[str, Any]) -> None:
+        place = {"CreateBucketConfiguration": configuration} if configuration else {}
+        try:
+            self.client.create_bucket(Bucket=self._name, **place)
+        except ClientError as error:
+            # A moment ago there was none: it is of our own first try, if its answer was lost.
+            if error_code(error) != "BucketAlreadyOwnedByYou":
+                raise
 
     def _mark(self, owner_uid: str) -> None:
         tags = [{"Key": LABEL_OWNER_UID, "Value": owner_uid}]
