@@ -224,3 +224,16 @@ def test_a_loader_that_is_left_half_way_can_go_on(dataset: StoredDataset, tmp_pa
         next(blocks)
         blocks.close()
         assert read(loader, 0, 1000) == whole
+
+
+@pytest.mark.parametrize("server", ["versitygw"], indirect=True)
+def test_a_shard_that_could_not_be_fetched_is_asked_for_again(store: Store, tmp_path: Path) -> None:
+    dataset = write_shards(store, tmp_path / "made", 0, [ROWS] * 3)
+    entry = dataset.shards[0]
+    whole = store.get(FOLDER + entry.key)
+    store.delete(FOLDER + entry.key)
+    with Loader([dataset], 7, tmp_path / "read") as loader:
+        with pytest.raises(ObjectNotFound):
+            read(loader, 0, 3 * ROWS)
+        store.put(FOLDER + entry.key, whole)
+        assert len(set(read(loader, 0, 3 * ROWS))) == 3 * ROWS

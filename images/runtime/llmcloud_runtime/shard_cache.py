@@ -58,11 +58,13 @@ class ShardCache:
     def hold(self, numbers: Collection[int], *, required: bool) -> dict[int, Future[Tokens]] | None:
         """Fetch what is absent and keep all `numbers` until they are released as often.
 
-        None, and nothing is held, if they do not fit and are not `required`.
+        None, and nothing is held, if they do not fit and are not `required`. What could not be
+        fetched before is fetched again.
         """
-        absent = [number for number in numbers if number not in self._fetched]
+        absent = [number for number in numbers if not self._usable(number)]
         kept = {*self._holds, *numbers}
-        kept_bytes = sum(self._bytes(number) for number in self._fetched if number in kept)
+        there = kept & self._fetched.keys() - {*absent}
+        kept_bytes = sum(map(self._bytes, there))
         wanted_bytes = sum(map(self._bytes, absent))
         if kept_bytes + wanted_bytes > self._budget_bytes and not required:
             return None
@@ -96,6 +98,11 @@ class ShardCache:
                 wait([fetching])
             self._shards[number].file.unlink(missing_ok=True)
             held_bytes -= self._bytes(number)
+
+    def _usable(self, number: int) -> bool:
+        """Whether a shard is there, or on its way."""
+        fetched = self._fetched.get(number)
+        return fetched is not None and (not fetched.done() or fetched.exception() is None)
 
     def _bytes(self, number: int) -> int:
         return self._shards[number].entry.bytes
