@@ -8,12 +8,13 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
 
-from llmcloud.api.base import ApiModel, digest
+from llmcloud.api.base import digest
 from llmcloud.api.contract import (
     SCRATCH_PATH,
     DatasetManifest,
@@ -29,6 +30,7 @@ from llmcloud.cloud.manifest import MANIFEST, publish_manifest, read_manifest, v
 from llmcloud.cloud.report import Report
 from llmcloud_data.build import Build
 from llmcloud_data.cleaning import check_languages
+from llmcloud_data.leftovers import WORK, Began, remove_leftovers
 from llmcloud_data.model_tokenizer import ModelTokenizer, fetch_tokenizer
 from llmcloud_data.origins import Origins
 from llmcloud_data.packed import digest_of
@@ -92,6 +94,8 @@ def prepare_in(
                                  part_bytes, patience_seconds)  # fmt: skip
     folder = version_path(task.output_path, manifest.version)
     verify(store, folder, manifest)
+    if index == 0:
+        remove_leftovers(store, task.output_path, task.owner_uid, time.time())
     progress.set(100)
     log.info("Version %s has %d tokens, reused: %s", manifest.version, manifest.tokens, reused)
     return Outcome(succeeded=True, reason=Reason.PREPARED, dataset=result(manifest, reused=reused))
@@ -182,7 +186,7 @@ def _prepared(
     patience_seconds: float,
 ) -> DatasetManifest:
     """The version of what the attempt's first worker listed, made together with the others."""
-    folder = f"{task.output_path}work/{task.owner_uid}/"
+    folder = f"{task.output_path}{WORK}{task.owner_uid}/"
     own = listing_of(objects, taken.digest if taken else None)
     agreed = _agreed(store, folder, task, own, part_bytes)
     if agreed.listing.tokenizer != own.tokenizer:
@@ -235,7 +239,7 @@ def _built(build: Build) -> DatasetManifest:
         raise
 
 
-class _Agreement(ApiModel):
+class _Agreement(Began):
     """What all workers of an attempt go by: the first one's listing, and where they work."""
 
     listing: Listing
@@ -253,7 +257,9 @@ def _agreed(
     identity = digest([task.recipe, listing.digest, part_bytes, RELEASE])
     name = identity.removeprefix("sha256:")[:32]
     for number in count():
-        mine = _Agreement(listing=listing, folder=f"{name}-{number}/")
+        mine = _Agreement(
+            listing=listing, folder=f"{name}-{number}/", began_seconds=int(time.time())
+        )
         if store.head(f"{folder}{mine.folder}{PUBLISHED}") is None:
             break
     return publish_manifest(store, path, mine)
