@@ -29,6 +29,7 @@ from llmcloud.plan.versions import (
     Versions,
     decide_versions,
     drop_seconds,
+    nothing_dropped,
     seconds_until,
 )
 from llmcloud.plan.waiting import look_again_seconds
@@ -104,7 +105,7 @@ def plan_dataset(world: DatasetWorld, defaults: PodDefaults) -> Plan:
             judgement = _prepared(owner.status.get("version", ""))
             return Plan(
                 deletes=tuple(job.ref for job in attempt.obsolete),
-                status=_status(world, judgement, _previous(owner)),
+                status=_status(world, judgement, nothing_dropped(_previous(owner))),
             )
         return _plan_start(world, spec, trigger, attempt, defaults)
     return _plan_follow(world, spec, trigger, attempt, defaults)

@@ -88,6 +88,13 @@ def _excess(versions: Sequence[str], keep: int, in_use: frozenset[str], most: in
     return old[::-1][:most]
 
 
+def nothing_dropped(members: Manifest) -> Manifest:
+    """Of a status, where no Job follows that would remove versions: they come back."""
+    dropping = members.get("dropping", {}).get("versions", ())
+    kept = {key: value for key, value in members.items() if key != "dropping"}
+    return {**kept, "versions": [*members.get("versions", ()), *reversed(dropping)]}
+
+
 def drop_seconds(versions: Versions, attempt: Attempt, now: datetime) -> float:
     """Until they may be removed; after an attempt it takes as long before the next one."""
     due = (from_timestamp(versions.drop_time) - now).total_seconds()

@@ -94,6 +94,13 @@ def test_a_version_that_is_the_newest_again_does_not_go() -> None:
     assert status["dropping"]["versions"] == [VERSIONS[4], VERSIONS[2]]
 
 
+def test_when_the_last_look_is_forgotten_what_was_to_go_comes_back() -> None:
+    """Until there is another one nothing would remove it."""
+    status = plan(status=LEAVING, now=after(999)).status or {}
+    assert status["versions"] == VERSIONS
+    assert "dropping" not in status
+
+
 def test_a_version_in_use_is_looked_at_again() -> None:
     planned = plan(DONE, status=MANY, in_use=frozenset(VERSIONS[3:]), now=after(999))
     assert (planned.applies, planned.requeue_seconds) == ((), IN_USE_SECONDS)
