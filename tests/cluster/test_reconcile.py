@@ -1,50 +1,15 @@
 """The operator against a real API server: what it waits for, retries, heals and gives up."""
 
-from typing import Any
-
 from llmcloud.api.contract import Outcome, Retry
 from llmcloud.api.names import Reason
 from tests.localcluster.cluster import Cluster
-from tests.support.conditions import wait_until
 from tests.support.kube import Kube, condition
 from tests.support.kubelet import end_all, end_pod, good_outcome, run_pod
 from tests.support.objects import changed, dataset, deployment, store, training_job
 from tests.support.operator import OperatorProcess
+from tests.support.played import pod_of, prepare, provision, ready
 from tests.support.waiting import wait_for
 from tests.support.worlds import MODEL_DIGEST, trained
-
-Object = dict[str, Any]
-
-
-def ready(
-    kube: Kube, kind: str, namespace: str, name: str, reason: str, seconds: float = 20
-) -> Object:
-    """Wait until the object's Ready condition has `reason`; the object."""
-    return wait_until(kube, kind, namespace, name, "reason", reason, seconds)
-
-
-def pod_of(kube: Kube, namespace: str, job: str) -> Object:
-    """Wait for the one pod of a Job."""
-    labels = f"batch.kubernetes.io/job-name={job}"
-    (pod,) = wait_for(f"the pod of {job}", lambda: kube.list("Pod", namespace, labels), bool, 20)
-    return pod
-
-
-def provision(kube: Kube, namespace: str) -> None:
-    """Make the store `work` Ready."""
-    kube.apply(store(namespace))
-    pod = pod_of(kube, namespace, "work-store-a1")
-    end_pod(kube, pod, good_outcome(pod))
-    ready(kube, "ObjectStore", namespace, "work", "Provisioned")
-
-
-def prepare(kube: Kube, namespace: str) -> None:
-    """Make the store `work` and the dataset `text` Ready."""
-    provision(kube, namespace)
-    kube.apply(dataset(namespace))
-    pod = pod_of(kube, namespace, "text-data-a1")
-    end_pod(kube, pod, good_outcome(pod))
-    ready(kube, "LLMDataset", namespace, "text", "Prepared")
 
 
 def test_a_job_waits_for_dataset_and_store_and_goes_on_when_they_come(
