@@ -6,6 +6,7 @@ it. Versions are named in the go.mod files only.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -74,6 +75,15 @@ def module_version(folder: Path, module: str) -> str:
     if found is None:
         raise LocalClusterError(f"{folder / 'go.mod'} does not require {module}")
     return found[1]
+
+
+def module_folder(tool: Tool, module: str) -> Path:
+    """Where the source of `module` lies, fetched first if it is not there, as go.sum has it."""
+    command = ["go", "mod", "download", "-json", module]
+    done = subprocess.run(
+        command, cwd=tool.folder, env=go_environment(), check=True, capture_output=True, text=True
+    )
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def kubernetes_version_flags(version: str) -> str:

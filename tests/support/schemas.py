@@ -5,26 +5,17 @@ fetched from anywhere else.
 """
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.localcluster.tools import TOOLS, go_environment
+from tests.localcluster.tools import TOOLS, module_folder
 
 Schema = dict[str, Any]
 
 
 def _openapi() -> Schema:
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"]
-    folder = subprocess.run(
-        command,
-        cwd=TOOLS["kube-apiserver"].folder,
-        env=go_environment(),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    document: Schema = json.loads((Path(folder) / "api/openapi-spec/swagger.json").read_text())
+    folder = module_folder(TOOLS["kube-apiserver"], "k8s.io/kubernetes")
+    document: Schema = json.loads((folder / "api/openapi-spec/swagger.json").read_text())
     return document
 
 
