@@ -27,6 +27,7 @@ WORK = {
     "/services": {"get", "create", "patch"},
     "/events": {"list"},
     "events.k8s.io/events": {"create"},
+    "kueue.x-k8s.io/workloads": {"list"},
     "coordination.k8s.io/leases": {"list", "watch"},
 }
 HOME = {

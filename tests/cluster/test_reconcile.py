@@ -187,6 +187,16 @@ def test_a_suspended_job_has_no_pods_and_resumes_as_a_new_attempt(
     ready(kube, "LLMTrainingJob", namespace, "train", "DatasetNotFound")
 
 
+def test_a_queue_of_a_cluster_without_kueue_is_told(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    prepare(kube, namespace)
+    kube.apply(training_job(namespace, queue="gpu"))
+    told = condition(ready(kube, "LLMTrainingJob", namespace, "train", "Queued"))["message"]
+    assert told.startswith("Attempt 1 waits in queue gpu: this cluster has no Kueue")
+    assert kube.list("Pod", namespace, "app.kubernetes.io/component=train") == []
+
+
 def test_a_budget_that_is_spent_stops_the_pods_until_it_is_raised(
     kube: Kube, operator: OperatorProcess, namespace: str
 ) -> None:

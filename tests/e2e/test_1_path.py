@@ -293,6 +293,22 @@ def test_a_second_job_with_the_same_output_and_recipe_is_complete_at_once(
     assert done["status"]["model"]["digest"] == trained["status"]["model"]["digest"]
 
 
+def test_a_job_for_a_queue_is_told_that_there_is_no_kueue(kube: Kube, trained: Object) -> None:
+    store = trained["spec"]["output"]["store"]
+    output = {"store": {**store, "path": "models/queued/"}}
+    queued = {
+        "apiVersion": trained["apiVersion"],
+        "kind": trained["kind"],
+        "metadata": {"name": "queued", "namespace": NS},
+        "spec": {**trained["spec"], "queue": "gpu", "output": output},
+    }
+    kube.apply(queued)
+    told = wait_until(kube, Kind.TRAINING_JOB, NS, "queued", "reason", "Queued", 60)
+    assert "this cluster has no Kueue" in condition(told)["message"]
+    assert kube.list("Pod", NS, "batch.kubernetes.io/job-name=queued-train-a1") == []
+    kube.delete(Kind.TRAINING_JOB, NS, "queued")
+
+
 def test_a_deployment_is_deleted_with_its_replica(kube: Kube, trained: Object) -> None:
     marked, gone = delete_and_time(kube, Kind.DEPLOYMENT, NS, "stdlib")
     figure("LLMDeployment_Serving_deleted_children_marked_after", marked, "s", 2)

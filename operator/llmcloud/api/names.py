@@ -21,6 +21,7 @@ LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 LABEL_REVISION: Final = f"{GROUP}/revision"
 LABEL_RANK: Final = f"{GROUP}/rank"
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+LABEL_QUEUED_UID: Final = "kueue.x-k8s.io/job-uid"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 

@@ -40,6 +40,7 @@ _RESOURCES: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
         ("policy/v1", "PodDisruptionBudget"): ("/apis/policy/v1", "poddisruptionbudgets"),
         ("coordination.k8s.io/v1", "Lease"): ("/apis/coordination.k8s.io/v1", "leases"),
         ("events.k8s.io/v1", "Event"): ("/apis/events.k8s.io/v1", "events"),
+        ("kueue.x-k8s.io/v1beta2", "Workload"): ("/apis/kueue.x-k8s.io/v1beta2", "workloads"),
         **{(API_VERSION, str(kind)): (f"/apis/{API_VERSION}", kind.plural) for kind in Kind},
     }
 )

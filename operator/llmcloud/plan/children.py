@@ -16,6 +16,7 @@ from llmcloud.api.names import (
     GROUP,
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
+    LABEL_QUEUE,
     LABEL_REVISION,
 )
 from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
@@ -172,6 +173,9 @@ class JobView:
     role: str = ""
     queued: bool = False
     """Held back by Kueue, or by whoever set `suspend`."""
+    queue: str = ""
+    held: str = ""
+    """Why the queue holds it back, as far as is known."""
     pods: tuple[PodView, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -337,6 +341,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         base=_number(annotations.get(ANNOTATION_BASE)),
         role=(meta.get("labels") or {}).get(LABEL_COMPONENT, ""),
         queued=bool(raw["spec"].get("suspend")),
+        queue=(meta.get("labels") or {}).get(LABEL_QUEUE, ""),
         pods=tuple(pod for pod in pods if pod.job == meta["name"]),
         warnings=warnings,
     )

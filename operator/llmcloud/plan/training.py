@@ -19,6 +19,7 @@ from llmcloud.plan.goodput import last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
+from llmcloud.plan.queueing import queue_sentence
 from llmcloud.plan.stores import Missing
 from llmcloud.plan.waiting import look_again_seconds
 
@@ -210,8 +211,8 @@ def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> 
         )
         phase = "Pending"
     elif attempt.job is not None and attempt.job.queued:
-        phase, message = "Queued", f"Attempt {attempt.number} waits in its queue"
-        judgement = Judgement(False, Reason.QUEUED, message, reconciling=True)
+        phase = "Queued"
+        judgement = Judgement(False, Reason.QUEUED, queue_sentence(attempt.job), reconciling=True)
     elif attempt.state is State.RUNNING:
         requeue = PROGRESS_SECONDS
         phase = _live_phase(world, attempt.number)

@@ -2,7 +2,8 @@
 
 Pods and Jobs wake their owner by themselves. Refusals (quota, Pod Security) and failed mounts
 show only in events, which nobody watches: they are looked for at intervals that grow with the time
-since the Job controller first tried or the pod got a node, and with how many objects wait.
+since the Job controller first tried or the pod got a node, and with how many objects wait. So is
+why a queue holds a Job back; when it lets it go, the Job itself wakes its owner.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from llmcloud.plan.model import Manifest, from_timestamp
 _SOONEST_SECONDS = 2.0
 _LATEST_SECONDS = 8.0
 """So that what shows at any time is told within ten seconds."""
+_HELD_SECONDS = 60.0
+"""In a queue, words on a change of why it still waits are not urgent."""
 _CROWDED_SECONDS = 30.0
 _LOOKS_PER_SECOND = 8.0
 """Of all objects together, at most; unless that would make one wait longer than
@@ -24,16 +27,25 @@ _MOST_PODS = 8
 
 
 def look_again_seconds(attempt: Attempt, now: datetime, crowd: int = 1) -> float | None:
-    """Seconds until events are worth another look; None if a hint will come by itself.
+    """Seconds until another look is worth it; None if a hint will come by itself.
 
     `crowd`: objects whose pods are awaited, this one among them.
     """
     job = attempt.job
-    if attempt.state is not State.WAITING or job is None or not needs_events(job):
+    if attempt.state is not State.WAITING or job is None:
+        return None
+    held = is_held(job)
+    if not held and not needs_events(job):
         return None
     begun = [job.created, job.tried, *(pod.scheduled for pod in job.pods)]
     age = (now - max(moment for moment in begun if moment is not None)).total_seconds()
-    return _pause_seconds(age, crowd)
+    pause_seconds = _pause_seconds(age, crowd)
+    return max(pause_seconds, min(age / 2, _HELD_SECONDS)) if held else pause_seconds
+
+
+def is_held(job: JobView) -> bool:
+    """Whether the job waits in a queue."""
+    return job.queued and bool(job.queue) and job.active and not job.deleting
 
 
 def replicas_look_again_seconds(
