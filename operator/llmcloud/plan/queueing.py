@@ -1,6 +1,7 @@
-"""A Job in one of Kueue's queues: why it is held back."""
+"""A Job in one of Kueue's queues: why it is held back, and what becomes of one that is evicted."""
 
 from llmcloud.plan.children import JobView
+from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest
 
 WORDS_MOST = 1000
@@ -25,3 +26,12 @@ def queue_sentence(job: JobView) -> str:
     """That the job waits, where, and why."""
     queue = f"queue {job.queue}" if job.queue else "its queue"
     return f"Attempt {job.attempt} waits in {queue}" + (f": {job.held}" if job.held else "")
+
+
+def is_evicted(world: TrainingWorld, job: JobView) -> bool:
+    """Whether the queue took back a job that had begun; the store would refuse it another start."""
+    if not job.queued or not job.active:
+        return False
+    status = world.owner.status
+    told = status.get("attempt") == job.attempt and status.get("phase") in ("Running", "Evaluating")
+    return told or any(pod.phase == "Running" for pod in job.pods)

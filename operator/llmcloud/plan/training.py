@@ -19,7 +19,7 @@ from llmcloud.plan.goodput import last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
-from llmcloud.plan.queueing import queue_sentence
+from llmcloud.plan.queueing import is_evicted, queue_sentence
 from llmcloud.plan.stores import Missing
 from llmcloud.plan.waiting import look_again_seconds
 
@@ -73,8 +73,9 @@ def _plan(world: TrainingWorld, spec: LLMTrainingJobSpec, defaults: PodDefaults)
     attempt, wait_seconds = relocated(world, spec, attempt)
     if attempt.state is State.START:
         return _plan_start(world, spec, attempt, defaults)
-    job = attempt.job if attempt.state is State.RUNNING else None
-    if job is not None and group.outgrown(spec, job, world.room):
+    job = attempt.job
+    runs = attempt.state is State.RUNNING
+    if job and (is_evicted(world, job) or (runs and group.outgrown(spec, job, world.room))):
         return _plan_stop(world, spec, attempt.number, (job.ref,))
     return _plan_follow(world, spec, attempt, wait_seconds, defaults)
 

@@ -1,4 +1,4 @@
-"""A job that waits in one of Kueue's queues."""
+"""A job that waits in one of Kueue's queues, or is sent back into it."""
 
 from dataclasses import replace
 
@@ -9,13 +9,14 @@ from llmcloud.plan.children import JobView, PodView, job_view
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.queueing import WORDS_MOST, why_held
-from llmcloud.plan.training import plan_training
+from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
 from tests.support.worlds import (
     DEFAULTS,
     VERSION_1,
     at,
     by_type,
     make_owner,
+    make_pod,
     raw_job,
     ready_dataset,
     ready_store,
@@ -23,6 +24,7 @@ from tests.support.worlds import (
 )
 
 QUEUE: Manifest = {"queue": "gpu", "nodes": {"min": 2, "max": 2}}
+RUNNING: Manifest = {"attempt": 1, "phase": "Running"}
 
 
 def plan(
@@ -99,3 +101,35 @@ def test_one_that_somebody_else_suspended_is_left_to_them() -> None:
     planned = plan(queued(queue=""))
     assert by_type(planned.status)[Condition.READY]["message"] == "Attempt 1 waits in its queue"
     assert planned.requeue_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("job", "status"),
+    [
+        pytest.param(queued(make_pod(phase="Running")), {"attempt": 1}, id="its pods stop"),
+        pytest.param(queued(), RUNNING, id="its pods are gone"),
+    ],
+)
+def test_one_that_had_begun_gives_way_to_another_attempt(job: JobView, status: Manifest) -> None:
+    planned = plan(job, status=status)
+    assert planned.deletes == (job.ref,)
+    assert planned.applies == ()
+    assert planned.requeue_seconds == PROGRESS_SECONDS
+    following = plan(status=planned.status)
+    assert following.applies[1]["metadata"]["name"].endswith("-train-a2")
+    assert following.applies[1]["spec"]["suspend"] is True
+
+
+@pytest.mark.parametrize(
+    ("job", "status"),
+    [
+        pytest.param(queued(), {"attempt": 1, "phase": "Starting"}, id="it had not begun"),
+        pytest.param(queued(), {"attempt": 2, "phase": "Running"}, id="another one runs"),
+        pytest.param(queued(make_pod(phase="Pending")), {"attempt": 1}, id="no pod had started"),
+        pytest.param(
+            queued(make_pod(phase="Running"), suspend=False), RUNNING, id="it is not held back"
+        ),
+    ],
+)
+def test_one_that_had_not_begun_keeps_its_place(job: JobView, status: Manifest) -> None:
+    assert plan(job, status=status).deletes == ()
