@@ -11,6 +11,13 @@ from tests.support.kube import Kube
 from tests.support.operator import OperatorProcess
 from tests.support.waiting import wait_for
 
+SOAK_ONLY = "test_kueue.py"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What builds for many minutes is for --soak only."""
+    return True if collection_path.name == SOAK_ONLY and not config.getoption("--soak") else None
+
 
 @pytest.fixture(scope="session")
 def api_cluster() -> Iterator[Cluster]:

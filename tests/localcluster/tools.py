@@ -64,6 +64,7 @@ TOOLS = {
         Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
         Tool("test-engine", "test-engine", "."),
         Tool("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+        Tool("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
     )
 }
 

@@ -39,6 +39,10 @@ PATHS = {
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{ns}/networkpolicies",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases",
+    "ResourceFlavor": "/apis/kueue.x-k8s.io/v1beta2/resourceflavors",
+    "ClusterQueue": "/apis/kueue.x-k8s.io/v1beta2/clusterqueues",
+    "LocalQueue": "/apis/kueue.x-k8s.io/v1beta2/namespaces/{ns}/localqueues",
+    "Workload": "/apis/kueue.x-k8s.io/v1beta2/namespaces/{ns}/workloads",
     **{str(kind): f"/apis/{API_VERSION}/namespaces/{{ns}}/{kind.plural}" for kind in Kind},
 }
 
