@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from llmcloud.api.contract import Outcome, Retry
+from llmcloud.plan.avoidance import avoided_after
 from llmcloud.plan.children import JobView
 from llmcloud.plan.failures import Problem, cause, obstacle, outcome_of
 
@@ -53,6 +54,8 @@ class Attempt:
     nodes: int = 1
     place: int = 0
     """Index of its entry in spec.placement; a new attempt after a failure begins with the first."""
+    avoided: tuple[str, ...] = ()
+    """Nodes that its pods are kept from."""
     obsolete: tuple[JobView, ...] = ()
 
 
@@ -89,7 +92,10 @@ def decide_attempt(
         started = bool(latest.pods) and all(pod.phase != "Pending" for pod in latest.pods)
         problem = None if started else obstacle(latest.pods, latest.warnings)
         if problem is not None and image is not None and latest.image != image:
-            return Attempt(State.START, highest + 1, latest.retries, failures, obsolete=tuple(live))
+            return Attempt(
+                State.START, highest + 1, latest.retries, failures, avoided=latest.avoided,
+                obsolete=tuple(live),
+            )  # fmt: skip
         return Attempt(
             State.RUNNING if started else State.WAITING,
             latest.attempt,
@@ -98,6 +104,7 @@ def decide_attempt(
             latest,
             problem=problem,
             place=latest.place,
+            avoided=latest.avoided,
             obsolete=obsolete,
         )
     outcome = outcome_of(latest)
@@ -126,7 +133,8 @@ def _after_failure(
             obsolete=obsolete,
         )  # fmt: skip
     assert latest.finished is not None
-    retries = 0 if _ran_seconds(latest) >= STEADY_SECONDS else latest.retries
+    steady = _ran_seconds(latest) >= STEADY_SECONDS
+    retries = 0 if steady else latest.retries
     due = latest.finished + timedelta(seconds=retry_delay_seconds(retries))
     if now < due:
         return Attempt(
@@ -138,6 +146,7 @@ def _after_failure(
         highest + 1,
         retries + 1,
         failures,
+        avoided=avoided_after(latest, steady=steady),
         obsolete=(*obsolete, latest),
     )
 
@@ -163,6 +172,7 @@ def moved_attempt(
         attempt.failures,
         nodes=nodes,
         place=place,
+        avoided=attempt.avoided,
         obsolete=(*attempt.obsolete, attempt.job),
     )
 

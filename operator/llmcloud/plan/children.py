@@ -24,6 +24,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 ANNOTATION_RETRIES = f"{GROUP}/retries"
 ANNOTATION_FAILURES = f"{GROUP}/failures"
 ANNOTATION_PLACE = f"{GROUP}/place"
+ANNOTATION_AVOIDED = f"{GROUP}/avoided-nodes"
 ANNOTATION_BASE = f"{GROUP}/base"
 ANNOTATION_INPUTS = f"{GROUP}/inputs"
 ANNOTATION_SPENT = f"{GROUP}/spent"
@@ -74,6 +75,7 @@ class PodView:
     gone_by: datetime | None = None
     """When its grace period ends, if it is being deleted."""
     scheduled: datetime | None = None
+    node: str = ""
     reason: str = ""
     message: str = ""
     unschedulable: str = ""
@@ -167,6 +169,8 @@ class JobView:
     image: str
     place: int = 0
     """Index of its entry in spec.placement."""
+    avoided: tuple[str, ...] = ()
+    """Nodes that its pods are kept from."""
     nodes: int = 1
     base: int = 0
     """Of a Job that asks for room: nodes of the attempt for which it does."""
@@ -285,6 +289,7 @@ def pod_view(raw: Manifest, warnings: tuple[str, ...] = ()) -> PodView:
         scheduled=_moment(scheduled.get("lastTransitionTime"))
         if scheduled.get("status") == "True"
         else None,
+        node=(raw.get("spec") or {}).get("nodeName", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         unschedulable=scheduled.get("message", "")
@@ -337,6 +342,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         failure_message=failed.get("message", ""),
         image=containers[0].get("image", ""),
         place=_number(annotations.get(ANNOTATION_PLACE)),
+        avoided=tuple(annotations.get(ANNOTATION_AVOIDED, "").split()),
         nodes=raw["spec"].get("completions", 1),
         base=_number(annotations.get(ANNOTATION_BASE)),
         role=(meta.get("labels") or {}).get(LABEL_COMPONENT, ""),

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt, State, moved_attempt
+from llmcloud.plan.avoidance import given_up_seconds
 from llmcloud.plan.group import first_size, sizes, smaller, wants_room
 from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.manifests.room import room_job
@@ -28,15 +29,20 @@ def relocated(
         return attempt, None
     fitting = smaller(spec, attempt.job, world.now)
     move = next_move(spec.placement, attempt.job, world.now)
+    given_up = given_up_seconds(attempt.job, world.now)
+    elsewhere = attempt
     if fitting is not None:
         place, nodes, wait_seconds = attempt.place, fitting.nodes, fitting.wait_seconds
+    elif given_up is not None:
+        place, nodes, wait_seconds = attempt.place, attempt.job.nodes, given_up
+        elsewhere = replace(attempt, avoided=())
     elif move is not None:
         place, nodes, wait_seconds = move.place, sizes(spec)[0], move.wait_seconds
     else:
         return attempt, None
     if wait_seconds:
         return attempt, wait_seconds
-    return moved_attempt(attempt, world.jobs, world.recorded, place, nodes), None
+    return moved_attempt(elsewhere, world.jobs, world.recorded, place, nodes), None
 
 
 def is_stopping(world: TrainingWorld) -> bool:

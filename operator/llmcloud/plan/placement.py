@@ -34,15 +34,17 @@ class Scheduling:
     devices: Manifest = field(default_factory=dict)
     peak_teraflops: Mapping[str, float] = field(default_factory=dict)
     """Of each device, by precision."""
+    avoided: tuple[str, ...] = ()
+    """Names of nodes on which it does not run."""
 
     @property
     def affinity(self) -> Manifest | None:
         """The pod's `affinity`; None if it may run anywhere."""
         terms = [{"matchExpressions": list(expressions)} for expressions in self.places]
         affinity: Manifest = {}
-        if self.places[-1]:
+        if self.places[-1] or self.avoided:
             affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
-                "nodeSelectorTerms": terms
+                "nodeSelectorTerms": [self._elsewhere(expressions) for expressions in self.places]
             }
         if len(terms) > 1:
             affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
@@ -50,6 +52,14 @@ class Scheduling:
                 for index, term in enumerate(terms[:-1])
             ]
         return {"nodeAffinity": affinity} if affinity else None
+
+    def _elsewhere(self, expressions: Expressions) -> Manifest:
+        """A place without the nodes that are avoided; a field's requirement has one value."""
+        term: Manifest = {"matchExpressions": list(expressions)} if expressions else {}
+        fields = [
+            {"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in self.avoided
+        ]
+        return {**term, "matchFields": fields} if fields else term
 
 
 def schedule(

@@ -11,6 +11,7 @@ from llmcloud.api.names import Condition, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan import group
 from llmcloud.plan.attempts import Attempt, State, decide_attempt
+from llmcloud.plan.avoidance import start_sentence
 from llmcloud.plan.budget import goodput, is_spent, watched
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
@@ -126,12 +127,12 @@ def _plan_start(
     scheduling = scheduling_of(world, spec, attempt, defaults)
     if isinstance(scheduling, Missing):
         return _plan_wait(world, spec, scheduling, NODES_SECONDS)
+    scheduling = replace(scheduling, avoided=attempt.avoided)
     recipe = world.jobs[-1].recipe if world.jobs else _recipe(spec, inputs)
     spent = spent_before(world, spec, attempt)
     job = training_job(owner, spec, inputs, recipe, attempt, scheduling, defaults, spent)
-    judgement = Judgement(
-        False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
-    )
+    starts = start_sentence(attempt.number, attempt.avoided)
+    judgement = Judgement(False, Reason.STARTING, starts, reconciling=True)
     members = _told(world, spec) | {
         "attempt": attempt.number,
         "failures": attempt.failures,
@@ -201,9 +202,8 @@ def _plan_follow(
 
 
 def _plan_running(world: TrainingWorld, attempt: Attempt, members: Manifest) -> Plan:
-    judgement = Judgement(
-        False, Reason.STARTING, f"Attempt {attempt.number} starts", reconciling=True
-    )
+    starts = start_sentence(attempt.number, attempt.avoided)
+    judgement = Judgement(False, Reason.STARTING, starts, reconciling=True)
     phase = "Starting"
     requeue = look_again_seconds(attempt, world.now, world.crowd)
     if attempt.problem is not None:

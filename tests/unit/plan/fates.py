@@ -32,6 +32,8 @@ EXTERNAL: Manifest = {
     "apiKeySecretRef": {"name": "keys", "key": "openai"},
 }
 SELECTOR = {"matchLabels": {"app": "a"}}
+HUNG = happen.says(worlds.refusal(Reason.HUNG, Retry.ENVIRONMENT))
+LEFT = happen.says(worlds.refusal(Reason.PEER_LOST, Retry.ENVIRONMENT))
 DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "message": "drained"}]}
 JOB_FATES: dict[str, Fate] = {
     "pod pending": happen.pod("Pending"),
@@ -136,6 +138,8 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "budget raised": happen.spec(budget={"acceleratorHours": 0.05}),
         "trainers begin": happen.begin,
         "trainers are killed": happen.die,
+        "hangs": happen.end_of_pods({"phase": "Failed", **HUNG}),
+        "a node is lost": happen.end_of_pods({"phase": "Failed", **LEFT}, {"phase": "Running"}),
         "fewer nodes wanted": happen.spec(nodes={"min": 1, "max": 2}),
     },
     Kind.DEPLOYMENT: {

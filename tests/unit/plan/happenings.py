@@ -62,6 +62,20 @@ def end(phase: str, **status: Any) -> Fate:
     return happen
 
 
+def end_of_pods(*statuses: Manifest) -> Fate:
+    """The active Job fails; its pods, each on a node of its own, have these statuses in turn."""
+
+    def happen(cluster: IdealCluster, now: datetime) -> None:
+        for job in cluster.active_jobs():
+            for index in range(job["spec"]["completions"]):
+                pod = worlds.raw_pod(job, index=index, **statuses[index % len(statuses)])
+                pod["spec"] = {"nodeName": f"n{index}"}
+                cluster.pods[pod["metadata"]["name"]] = pod
+            worlds.end_job(job, now, succeeded=False)
+
+    return happen
+
+
 def vanish(cluster: IdealCluster, now: datetime) -> None:
     for job in cluster.active_jobs():
         cluster.pods.clear()

@@ -2,7 +2,12 @@
 
 from llmcloud.api.names import ANNOTATION_RECIPE, LABEL_QUEUE
 from llmcloud.plan.attempts import Attempt
-from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_PLACE, ANNOTATION_RETRIES
+from llmcloud.plan.children import (
+    ANNOTATION_AVOIDED,
+    ANNOTATION_FAILURES,
+    ANNOTATION_PLACE,
+    ANNOTATION_RETRIES,
+)
 from llmcloud.plan.manifests.pod import attempt_labels
 from llmcloud.plan.model import Manifest, Owner
 
@@ -25,6 +30,7 @@ def attempt_job(
     """
     queued = {LABEL_QUEUE: queue} if queue else {}
     suspended = {"suspend": True} if queue else {}
+    avoided = {ANNOTATION_AVOIDED: " ".join(attempt.avoided)} if attempt.avoided else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -37,6 +43,7 @@ def attempt_job(
                 ANNOTATION_RETRIES: str(attempt.retries),
                 ANNOTATION_FAILURES: str(attempt.failures),
                 **({ANNOTATION_PLACE: str(attempt.place)} if attempt.place else {}),
+                **avoided,
                 **(annotations or {}),
             },
             "ownerReferences": [owner.reference],
