@@ -44,6 +44,8 @@ class Site:
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     redirects: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """More headers of an answer, by path."""
     judge: Callable[[Asked], Trouble | int | None] = lambda asked: None
     asked: list[Asked] = field(default_factory=list)
     sent_bytes: int = 0
@@ -60,7 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path in site.redirects:
             self._end(302, {"Location": site.redirects[path], "Content-Length": "0"})
         elif path in site.statuses or path not in site.files:
-            self._end(site.statuses.get(path, 404), {"Content-Length": "0"})
+            more = site.headers.get(path, {})
+            self._end(site.statuses.get(path, 404), {"Content-Length": "0", **more})
         else:
             trouble = site.judge(asked)
             if isinstance(trouble, int):
@@ -68,9 +71,13 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._file(site.files[path], asked, trouble)
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def _file(self, body: bytes, asked: Asked, trouble: Trouble | None) -> None:
         etag = f'"{sha256(body).hexdigest()[:16]}"'
         headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+        headers |= self.site.headers.get(urlsplit(self.path).path, {})
         status, start = 200, 0
         wanted = asked.headers.get("range")
         if wanted and asked.headers.get("if-range") == etag and trouble is not Trouble.NO_RANGE:
@@ -81,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble is Trouble.NO_LENGTH:
             del headers["Content-Length"]
         self._end(status, headers)
+        if self.command == "HEAD":
+            return
         if trouble is Trouble.CUT:
             rest = rest[: max(1, len(rest) // 2)]
         step = 1 if trouble is Trouble.DRIP else len(rest)

@@ -21,7 +21,7 @@ UNWANTED = ("*/*",)
 
 
 def download(model: HubInput, folder: Path) -> tuple[str, list[FileEntry]]:
-    """Lay the model's files down in `folder`; its URL with the commit, and the files.
+    """Lay the model's files down in `folder`; the commit of its revision, and the files.
 
     Raises ConfigurationInvalid if there is no such model for us, StoreUnreachable.
     """
@@ -49,7 +49,7 @@ def download(model: HubInput, folder: Path) -> tuple[str, list[FileEntry]]:
             retry=Retry.ENVIRONMENT,
         ) from error
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return f"hf://{model.name}@{commit}", [
+    return str(commit), [
         FileEntry(
             key=file.relative_to(folder).as_posix(),
             bytes=file.stat().st_size,

@@ -1,11 +1,10 @@
-"""Where a model comes from: built from an architecture, or loaded from a folder.
+"""A model in memory: built from an architecture, or loaded from a folder.
 
 Weights are safetensors and code is never loaded with them. Nothing here decides what is trained.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,13 @@ from transformers import (
     set_seed,
 )
 
-from llmcloud.api.contract import FetchTask, ModelInput
+from llmcloud.api.contract import ModelInput
 from llmcloud.api.model import TaskName
 from llmcloud.cloud.errors import ConfigurationInvalid
-from llmcloud.cloud.fetch import COMPLETE, fetch
-from llmcloud.cloud.manifest import files_digest
 from llmcloud_runtime.configuration import model_arguments
 from llmcloud_runtime.encoding import CHAT_TEMPLATE, Tokenizer
 from llmcloud_runtime.flops import Shape
-from llmcloud_runtime.hub import download
+from llmcloud_runtime.origin import Source
 
 MASK = "<|mask|>"
 CLASSES: Mapping[TaskName, Any] = {
@@ -48,44 +45,6 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Settings of models whose tokens see some of the weights."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model on local disk: its folder, where it came from, and the digest of its files."""
-
-    folder: Path
-    url: str
-    digest: str
-
-
-def fetch_model(model: ModelInput, url: str, folder: Path) -> Source | None:
-    """The model's files on local disk; None for one from scratch.
-
-    Raises ConfigurationInvalid where it may hold code, ObjectNotFound, DigestMismatch.
-    """
-    if model.stored is not None:
-        stored = model.stored
-        fetch(
-            FetchTask(
-                store=stored.store,
-                path=stored.path,
-                digest=stored.digest,
-                destination=str(folder),
-            )
-        )
-        digest = (folder / COMPLETE).read_text()
-    elif model.hub is not None:
-        url, files = download(model.hub, folder)
-        digest = files_digest(files)
-    else:
-        return None
-    if not (folder / "config.json").exists():
-        what = "an adapter" if (folder / "adapter_config.json").exists() else "no model"
-        raise ConfigurationInvalid(
-            f"{url} is {what}; name a whole model, or train that job again with spec.lora.merge."
-        )
-    return Source(folder, url, digest)
 
 
 def load_tokenizer(folder: Path, task: TaskName) -> Tokenizer:

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from llmcloud.api.contract import ModelInput, TrainingTask
+from llmcloud.api.contract import TrainingTask
 from llmcloud.api.model import PromptTuning
 from llmcloud.cloud.errors import ConfigurationInvalid
-from llmcloud_runtime import configuration, methods, models
+from llmcloud_runtime import configuration, methods, models, origin
 from llmcloud_runtime.collation import Collator
 from llmcloud_runtime.data import Data
 from llmcloud_runtime.encoding import Encode, Encoder, Tokenizer, encode_for
@@ -45,7 +45,7 @@ class Prepared:
 def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> Prepared:
     """Raises ConfigurationInvalid, VocabularyMismatch, DigestMismatch, StoreError."""
     quantization = methods.quantization_for(task.method)
-    source = models.fetch_model(task.model, url_of(task.model), scratch / "base")
+    source = origin.fetch_pinned(task, "model", task.model, scratch / "base")
     tokenizer = _tokenizer(task, source, learned)
     labels = list(learned.manifest.labels)
     if list(judged.manifest.labels) != labels:
@@ -58,9 +58,7 @@ def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> P
     lineage = {} if source is None else {"model": source.url, "modelDigest": source.digest}
     teacher = None
     if task.distill is not None:
-        taught = models.fetch_model(
-            task.distill.teacher, url_of(task.distill.teacher), scratch / "teacher"
-        )
+        taught = origin.fetch_pinned(task, "teacher", task.distill.teacher, scratch / "teacher")
         teacher = _teacher(task, taught, tokenizer, labels, model)
         assert taught is not None, "a teacher is never from scratch"
         lineage |= {"teacher": taught.url, "teacherDigest": taught.digest}
@@ -98,7 +96,7 @@ def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> P
 
 def _student(
     task: TrainingTask,
-    source: models.Source | None,
+    source: origin.Source | None,
     tokenizer: Tokenizer,
     labels: list[str],
     quantization: Any,
@@ -130,14 +128,7 @@ def _length(task: TrainingTask, model: Any, learned: Data, judged: Data) -> int:
     return length if context is None else min(context, length)
 
 
-def url_of(model: ModelInput) -> str:
-    """Where a model lies, for people; empty for one from scratch."""
-    if model.stored is not None:
-        return model.stored.store.url(model.stored.path)
-    return f"hf://{model.hub.name}@{model.hub.revision}" if model.hub is not None else ""
-
-
-def _tokenizer(task: TrainingTask, source: models.Source | None, data: Data) -> Tokenizer:
+def _tokenizer(task: TrainingTask, source: origin.Source | None, data: Data) -> Tokenizer:
     """The model's own; from scratch, the dataset's. Both know the same tokens where the dataset
     holds tokens already."""
     of_data = models.load_tokenizer(data.tokenizer, task.task) if data.tokenizer else None
@@ -162,7 +153,7 @@ def _tokenizer(task: TrainingTask, source: models.Source | None, data: Data) -> 
 
 def _teacher(
     task: TrainingTask,
-    source: models.Source | None,
+    source: origin.Source | None,
     tokenizer: Tokenizer,
     labels: list[str],
     student: Any,

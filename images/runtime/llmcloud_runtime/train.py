@@ -93,6 +93,7 @@ def attempt_of_rank(task: TrainingTask, group: Group, live: Live, clock: Clock) 
     scratch.mkdir(exist_ok=True)
     with opened_data(task, scratch) as (learned, judged), memory_errors(), ExitStack() as stack:
         prepared = prepare(task, learned, judged, scratch)
+        live.update(models=dict(prepared.models))
         steps = 0
         if task.method != "evaluate":
             writer = stack.enter_context(

@@ -305,6 +305,7 @@ class Progress(ApiModel):
     spent: Spent | None = None
     mfu: float | None = None
     note: str | None = Field(default=None, max_length=512)  # what a user should know of the start
+    models: dict[str, str] | None = None  # what was loaded: URLs and digests, as in the lineage
 
 
 class EngineStart(ApiModel):

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from llmcloud.api.common import SecretKeyReference
 from llmcloud.api.contract import (
     HUB_PATH,
@@ -151,6 +153,24 @@ def pinned(world: TrainingWorld) -> Manifest:
     if status:
         return status
     return next((job.inputs for job in reversed(world.jobs) if job.inputs), {})
+
+
+def as_loaded(pins: Manifest, world: TrainingWorld, told: Progress | None) -> Manifest:
+    """Pins with what a pod found where nobody knew it before: the commit of a hub's model, the
+    digest of a folder's files. What was told once stays; the store has it too, and decides."""
+    known: Manifest = world.owner.status.get("inputs") or {}
+    loaded = (told.models if told is not None else None) or {}
+    found = dict(pins)
+    for role in ("model", "teacher"):
+        pin: Manifest = pins.get(role) or {}
+        if not pin or pin.get("digest"):
+            continue
+        said = {"url": loaded.get(role), "digest": loaded.get(f"{role}Digest")}
+        try:
+            found[role] = PinnedModel.model_validate(pin | said).wire()
+        except ValidationError:
+            found[role] = known.get(role) or pin
+    return found
 
 
 def resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:

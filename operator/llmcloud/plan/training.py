@@ -17,7 +17,7 @@ from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
 from llmcloud.plan.fitting import memory_refusal
 from llmcloud.plan.goodput import last_told, spent_before
-from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
+from llmcloud.plan.inputs import Inputs, TrainingWorld, as_loaded, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.queueing import is_evicted, queue_sentence
@@ -136,7 +136,7 @@ def _plan_start(
     members = _told(world, spec) | {
         "attempt": attempt.number,
         "failures": attempt.failures,
-        "inputs": inputs.pins | {"image": defaults.runtime_image},
+        "inputs": as_loaded(inputs.pins, world, None) | {"image": defaults.runtime_image},
     }
     return Plan(
         applies=(meeting_service(owner), job) if attempt.nodes > 1 else (job,),
@@ -170,10 +170,11 @@ def _plan_follow(
     defaults: PodDefaults,
 ) -> Plan:
     assert attempt.job is not None
+    loaded = as_loaded(attempt.job.inputs, world, last_told(world, attempt.number))
     members = _told(world, spec) | {
         "attempt": attempt.number,
         "failures": attempt.failures,
-        "inputs": attempt.job.inputs | {"image": attempt.job.image},
+        "inputs": loaded | {"image": attempt.job.image},
     }
     if attempt.state is not State.WAITING:
         members |= _live(world, attempt.number)

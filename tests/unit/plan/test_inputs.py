@@ -1,14 +1,15 @@
 """What an attempt is made of: which versions and models, and what is refused before a pod."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from llmcloud.api.contract import TrainingTask
+from llmcloud.api.contract import Progress, TrainingTask
 from llmcloud.api.names import Kind, Reason
 from llmcloud.plan.children import ANNOTATION_INPUTS, JobView
-from llmcloud.plan.inputs import TrainingWorld
+from llmcloud.plan.inputs import TrainingWorld, as_loaded
 from llmcloud.plan.model import Manifest, Owner, Plan, owner_from
 from llmcloud.plan.training import plan_training
 from tests.support.worlds import (
@@ -244,3 +245,30 @@ def test_an_older_versions_vocabulary_is_left_to_the_pod() -> None:
 
 def test_the_smallest_job_needs_no_other() -> None:
     assert task_of(plan(TRAINING_SPEC)).model.architecture is not None
+
+
+def test_what_a_pod_found_of_a_hubs_model_is_told_and_kept_and_changes_no_recipe() -> None:
+    tuned: Manifest = {"model": {"hub": {"name": "team/base"}}, "method": "finetune"}
+    first = plan(tuned)
+    assert first.status is not None
+    found = {"url": f"hf://team/base@{'c' * 40}", "digest": MODEL_DIGEST}
+    pins = json.loads(first.applies[0]["metadata"]["annotations"][ANNOTATION_INPUTS])
+    job = replace(make_job(recipe=recipe_of(first), phase="Running"), inputs=pins)
+    told = Progress(attempt=1, models={"model": found["url"], "modelDigest": MODEL_DIGEST})
+    owner = make_owner(Kind.TRAINING_JOB, spec=tuned, status=first.status)
+    running = TrainingWorld(owner, dataset(), STORES, (job,), NOW, job.pods, told)
+    status = plan_training(running, DEFAULTS).status
+    assert status is not None
+    assert status["inputs"]["model"] == found
+    again = plan(tuned, status=status)
+    assert again.status is not None
+    assert again.status["inputs"]["model"] == found
+    assert recipe_of(again) == recipe_of(first)
+
+
+def test_what_a_pod_tells_of_its_model_is_not_believed_if_it_is_no_digest() -> None:
+    tuned: Manifest = {"model": {"hub": {"name": "team/base"}}, "method": "finetune"}
+    told = Progress(attempt=1, models={"model": "x" * 9000, "modelDigest": "none"})
+    owner = make_owner(Kind.TRAINING_JOB, spec=tuned)
+    pins = {"model": {"url": "hf://team/base@main"}}
+    assert as_loaded(pins, TrainingWorld(owner, None, (), (), NOW), told) == pins
