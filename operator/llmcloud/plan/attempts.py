@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from llmcloud.api.contract import Outcome, Retry
+from llmcloud.api.names import Reason
 from llmcloud.plan.avoidance import avoided_after
 from llmcloud.plan.children import JobView
 from llmcloud.plan.failures import Problem, cause, obstacle, outcome_of
@@ -18,6 +19,9 @@ RETRY_MOST_SECONDS = 300.0
 STEADY_SECONDS = 600.0
 """An attempt that ran for so long has not failed at once: the delays begin anew, as the kubelet's
 do."""
+LOST_MOST = 3
+"""So many attempts in a row may lose a peer before they make a step; more are a wrong
+configuration of the network, which is the user's."""
 
 
 class State(Enum):
@@ -47,6 +51,8 @@ class Attempt:
     number: int
     retries: int = 0
     failures: int = 0
+    lost: int = 0
+    """Attempts in a row before it that lost a peer before they made a step."""
     job: JobView | None = None
     outcome: Outcome | None = None
     problem: Problem | None = None
@@ -73,6 +79,7 @@ def decide_attempt(
     recorded_failures: int = 0,
     backoff_limit: int | None = None,
     image: str | None = None,
+    durable: datetime | None = None,
 ) -> Attempt:
     """The attempt that should exist for `recipe`.
 
@@ -80,6 +87,7 @@ def decide_attempt(
 
     `recorded` is the highest number that the status has seen, so that a number is never used
     twice even if its Job was deleted. `backoff_limit` None retries for ever.
+    `durable`: when the last checkpoint became so.
     """
     live = sorted((job for job in jobs if not job.deleting), key=lambda job: job.attempt)
     highest = max([recorded, *(job.attempt for job in jobs)])
@@ -93,14 +101,15 @@ def decide_attempt(
         problem = None if started else obstacle(latest.pods, latest.warnings)
         if problem is not None and image is not None and latest.image != image:
             return Attempt(
-                State.START, highest + 1, latest.retries, failures, avoided=latest.avoided,
-                obsolete=tuple(live),
+                State.START, highest + 1, latest.retries, failures, latest.lost,
+                avoided=latest.avoided, obsolete=tuple(live),
             )  # fmt: skip
         return Attempt(
             State.RUNNING if started else State.WAITING,
             latest.attempt,
             latest.retries,
             failures,
+            latest.lost,
             latest,
             problem=problem,
             place=latest.place,
@@ -110,10 +119,10 @@ def decide_attempt(
     outcome = outcome_of(latest)
     if latest.succeeded and outcome is not None and outcome.succeeded:
         return Attempt(
-            State.SUCCEEDED, latest.attempt, latest.retries, failures, latest, outcome,
+            State.SUCCEEDED, latest.attempt, latest.retries, failures, latest.lost, latest, outcome,
             obsolete=obsolete,
         )  # fmt: skip
-    return _after_failure(latest, obsolete, now, highest, recorded_failures, backoff_limit)
+    return _after_failure(latest, obsolete, now, highest, recorded_failures, backoff_limit, durable)
 
 
 def _after_failure(
@@ -123,22 +132,28 @@ def _after_failure(
     highest: int,
     recorded_failures: int,
     backoff_limit: int | None,
+    durable: datetime | None,
 ) -> Attempt:
     problem = cause(latest)
-    failures = max(latest.failures + (problem.retry is Retry.USER), recorded_failures)
+    saved = durable is not None and durable > latest.created
+    lost = 0
+    if problem.reason is Reason.PEER_LOST and not saved and not _made_a_step(latest):
+        lost = latest.lost + _all_began(latest)
+    counts = problem.retry is Retry.USER or lost > LOST_MOST
+    failures = max(latest.failures + counts, recorded_failures)
     exhausted = backoff_limit is not None and failures > backoff_limit
     if problem.retry is Retry.NEVER or exhausted:
         return Attempt(
-            State.FAILED, latest.attempt, latest.retries, failures, latest, problem=problem,
-            obsolete=obsolete,
+            State.FAILED, latest.attempt, latest.retries, failures, latest.lost, latest,
+            problem=problem, obsolete=obsolete,
         )  # fmt: skip
     assert latest.finished is not None
-    steady = _ran_seconds(latest) >= STEADY_SECONDS
+    steady = saved or _ran_seconds(latest) >= STEADY_SECONDS
     retries = 0 if steady else latest.retries
     due = latest.finished + timedelta(seconds=retry_delay_seconds(retries))
     if now < due:
         return Attempt(
-            State.RETRY, latest.attempt, retries, failures, latest, problem=problem,
+            State.RETRY, latest.attempt, retries, failures, latest.lost, latest, problem=problem,
             wait_seconds=(due - now).total_seconds(), obsolete=obsolete,
         )  # fmt: skip
     return Attempt(
@@ -146,9 +161,22 @@ def _after_failure(
         highest + 1,
         retries + 1,
         failures,
+        lost,
         avoided=avoided_after(latest, steady=steady),
         obsolete=(*obsolete, latest),
     )
+
+
+def _made_a_step(job: JobView) -> bool:
+    """Whether a pod that has ended told of a step; its speed is known from the first one on."""
+    outcomes = [pod.termination.outcome for pod in job.pods if pod.termination is not None]
+    told = [outcome.progress for outcome in outcomes if outcome is not None and outcome.progress]
+    return any(progress.tokens_per_second is not None for progress in told)
+
+
+def _all_began(job: JobView) -> bool:
+    """Whether every pod started: that one never got a node says nothing of the network."""
+    return len(job.pods) == job.nodes and all(pod.began is not None for pod in job.pods)
 
 
 def _ran_seconds(job: JobView) -> float:
@@ -170,6 +198,7 @@ def moved_attempt(
         max([recorded, *(job.attempt for job in jobs)]) + 1,
         attempt.retries,
         attempt.failures,
+        attempt.lost,
         nodes=nodes,
         place=place,
         avoided=attempt.avoided,

@@ -23,6 +23,7 @@ from llmcloud.plan.model import Manifest, ObjectRef, from_timestamp
 
 ANNOTATION_RETRIES = f"{GROUP}/retries"
 ANNOTATION_FAILURES = f"{GROUP}/failures"
+ANNOTATION_LOST = f"{GROUP}/peers-lost"
 ANNOTATION_PLACE = f"{GROUP}/place"
 ANNOTATION_AVOIDED = f"{GROUP}/avoided-nodes"
 ANNOTATION_BASE = f"{GROUP}/base"
@@ -169,6 +170,8 @@ class JobView:
     image: str
     place: int = 0
     """Index of its entry in spec.placement."""
+    lost: int = 0
+    """Attempts in a row before it that lost a peer before they made a step."""
     avoided: tuple[str, ...] = ()
     """Nodes that its pods are kept from."""
     nodes: int = 1
@@ -342,6 +345,7 @@ def job_view(raw: Manifest, pods: list[PodView], warnings: tuple[str, ...] = ())
         failure_message=failed.get("message", ""),
         image=containers[0].get("image", ""),
         place=_number(annotations.get(ANNOTATION_PLACE)),
+        lost=_number(annotations.get(ANNOTATION_LOST)),
         avoided=tuple(annotations.get(ANNOTATION_AVOIDED, "").split()),
         nodes=raw["spec"].get("completions", 1),
         base=_number(annotations.get(ANNOTATION_BASE)),

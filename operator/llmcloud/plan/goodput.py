@@ -16,7 +16,7 @@ from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_SPENT, PodView
 from llmcloud.plan.group import ROOM
 from llmcloud.plan.inputs import TrainingWorld
-from llmcloud.plan.model import Manifest, Owner
+from llmcloud.plan.model import Manifest, Owner, from_timestamp
 
 HOUR_SECONDS = 3600
 _HOURS_DIGITS = 4
@@ -107,6 +107,19 @@ def last_told(world: TrainingWorld, attempt: int) -> Progress | None:
     if said is None and world.progress is not None and world.progress.attempt == attempt:
         return world.progress
     return said
+
+
+def last_durable(world: TrainingWorld) -> datetime | None:
+    """When the job's last checkpoint became durable, as far as is known. Pods tell of it: what is
+    no moment counts as none."""
+    told = last_told(world, world.jobs[-1].attempt) if world.jobs else None
+    found: Manifest = world.owner.status.get("checkpoint") or {}
+    written = told.checkpoint.time if told is not None and told.checkpoint else found.get("time")
+    try:
+        moment = from_timestamp(written) if written else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def totals_of(world: TrainingWorld, devices: int) -> Totals:

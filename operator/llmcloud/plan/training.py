@@ -16,7 +16,7 @@ from llmcloud.plan.budget import goodput, is_spent, watched
 from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
 from llmcloud.plan.fitting import memory_refusal
-from llmcloud.plan.goodput import last_told, spent_before
+from llmcloud.plan.goodput import last_durable, last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, as_loaded, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
@@ -64,6 +64,7 @@ def _plan(world: TrainingWorld, spec: LLMTrainingJobSpec, defaults: PodDefaults)
         recorded_failures=world.owner.status.get("failures", 0),
         backoff_limit=spec.backoff_limit,
         image=defaults.runtime_image,
+        durable=last_durable(world),
     )
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
     if not ended and (spec.suspend or is_spent(world, spec)):

@@ -1,27 +1,33 @@
 """Which attempt runs, waits, is tried again, or is given up."""
 
 import json
+from datetime import datetime
 
 import pytest
 
 from llmcloud.api.contract import Retry
 from llmcloud.api.names import Reason
 from llmcloud.plan.attempts import (
+    LOST_MOST,
     RETRY_MOST_SECONDS,
     State,
     decide_attempt,
     next_attempt,
     retry_delay_seconds,
 )
-from llmcloud.plan.children import JobView
+from llmcloud.plan.children import ANNOTATION_LOST, JobView, job_view
 from llmcloud.plan.failures import cause
+from tests.support.telling import told
 from tests.support.worlds import (
     NOW,
     PROVISIONED,
     at,
+    end_job,
     ended,
     failed_job,
     make_job,
+    make_pod,
+    raw_job,
     refusal,
     succeeded_job,
     unschedulable,
@@ -115,6 +121,62 @@ def test_the_delays_begin_anew_after_an_attempt_that_ran(
     assert decide_attempt((job,), "r", NOW, recorded=1).wait_seconds == wait
     following = decide_attempt((job,), "r", at(wait), recorded=1)
     assert (following.state, following.retries) == (State.START, retries)
+
+
+def lonely(*, lost: int, speed: int | None = None, nodes: int = 1, failures: int = 0) -> JobView:
+    """A Job whose pod began and lost its peers; a `speed` is known from the first step on."""
+    progress = told().model_copy(update={"tokens_per_second": speed, "checkpoint": None})
+    outcome = refusal(Reason.PEER_LOST, Retry.ENVIRONMENT)
+    said = outcome.model_copy(update={"progress": progress}).model_dump_json(by_alias=True)
+    raw = raw_job(retries=5, failures=failures, nodes=nodes)
+    raw["metadata"]["annotations"][ANNOTATION_LOST] = str(lost)
+    end_job(raw, at(60), succeeded=False)
+    return job_view(raw, [make_pod(raw, "Failed", **ended(1, "Error", said, NOW, at(60)))])
+
+
+@pytest.mark.parametrize(
+    ("job", "lost", "failures"),
+    [
+        pytest.param(lonely(lost=0), 1, 0, id="the first before a step is remembered"),
+        pytest.param(lonely(lost=LOST_MOST - 1), LOST_MOST, 0, id="a few in a row are borne"),
+        pytest.param(lonely(lost=LOST_MOST), LOST_MOST + 1, 1, id="one more counts"),
+        pytest.param(lonely(lost=LOST_MOST, speed=100), 0, 0, id="not after a step"),
+        pytest.param(lonely(lost=LOST_MOST, nodes=2), LOST_MOST, 0,
+                     id="not where a pod never began: it had no node"),
+    ],
+)  # fmt: skip
+def test_peers_lost_in_a_row_before_a_step_count_in_the_end(
+    job: JobView, lost: int, failures: int
+) -> None:
+    following = decide_attempt((job,), "r", at(1000), recorded=1, backoff_limit=3)
+    assert (following.state, following.lost, following.failures) == (State.START, lost, failures)
+
+
+def test_peers_that_are_lost_for_ever_come_to_an_end() -> None:
+    last = lonely(lost=LOST_MOST + 3, failures=3)
+    decided = decide_attempt((last,), "r", at(1000), recorded=1, backoff_limit=3)
+    assert (decided.state, decided.failures) == (State.FAILED, 4)
+    assert decided.problem is not None
+    assert decided.problem.reason is Reason.PEER_LOST
+
+
+@pytest.mark.parametrize(
+    ("durable", "wait"),
+    [
+        pytest.param(None, 240.0, id="none"),
+        pytest.param(at(-1), 240.0, id="one of an attempt before"),
+        pytest.param(at(30), 0.0, id="one of its own"),
+    ],
+)
+def test_a_durable_checkpoint_begins_the_delays_and_the_count_anew(
+    durable: datetime | None, wait: float
+) -> None:
+    decided = decide_attempt((lonely(lost=LOST_MOST),), "r", at(120), recorded=1, durable=durable)
+    assert (decided.wait_seconds or 0.0) == wait
+    following = decide_attempt(
+        (lonely(lost=LOST_MOST),), "r", at(1000), recorded=1, durable=durable
+    )
+    assert (following.lost, following.retries) == ((LOST_MOST + 1, 6), (0, 1))[wait == 0.0]
 
 
 def test_the_next_attempt_carries_its_retries_and_failures_and_no_problem() -> None:

@@ -5,6 +5,7 @@ from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import (
     ANNOTATION_AVOIDED,
     ANNOTATION_FAILURES,
+    ANNOTATION_LOST,
     ANNOTATION_PLACE,
     ANNOTATION_RETRIES,
 )
@@ -43,6 +44,7 @@ def attempt_job(
                 ANNOTATION_RETRIES: str(attempt.retries),
                 ANNOTATION_FAILURES: str(attempt.failures),
                 **({ANNOTATION_PLACE: str(attempt.place)} if attempt.place else {}),
+                **({ANNOTATION_LOST: str(attempt.lost)} if attempt.lost else {}),
                 **avoided,
                 **(annotations or {}),
             },
