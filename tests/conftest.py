@@ -38,6 +38,9 @@ LANES = {"e2e": "pods", "chart": "servers", "cluster": "servers", "training": "s
 NICENESS = 4
 """Of the lanes that are not that of the pods."""
 
+SOAKED = ("serving", "test_memory.py")
+"""Left to `make soak`."""
+
 settings.register_profile("untimed", deadline=None)  # a timing decides no test
 settings.load_profile("untimed")
 
@@ -49,8 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The load of tests/serving would be that of all other tests as well."""
-    left_out = collection_path.name == "serving" and not config.getoption("--soak")
+    """The load of tests/serving would be that of all other tests as well; a corpus of hundreds of
+    megabytes takes minutes."""
+    left_out = collection_path.name in SOAKED and not config.getoption("--soak")
     return True if left_out else None
 
 
