@@ -2,12 +2,13 @@
 
 import os
 import socket
+import ssl
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 from llmcloud.plan.accelerators import Accelerator, Catalogue, Platform
@@ -53,11 +54,28 @@ class Settings(_Settings):
     refused_networks: list[IPv4Network | IPv6Network] = Field(
         default=[], description="What sources may not reach though it is of the internet."
     )
+    authorities: str = Field(
+        default="",
+        max_length=64 * 1024,
+        description="Certificates (PEM) that every pod trusts besides those of its image.",
+    )
     workers: int = Field(default=32, ge=1, le=64)
     resync_seconds: int = Field(default=600, ge=10)
     store_check_seconds: int = Field(default=3600, ge=30)
     port: int = Field(default=9090, description="Of /metrics and /healthz.")
     log_level: str = "INFO"
+
+    @field_validator("authorities")
+    @classmethod
+    def _certificates(cls, text: str) -> str:
+        if "PRIVATE KEY" in text:
+            raise ValueError("holds a private key; give certificates alone")
+        if text:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+            except ssl.SSLError as error:
+                raise ValueError(f"is not certificates in PEM ({error.reason})") from None
+        return text
 
     def pod_defaults(self, version: str) -> PodDefaults:
         """What plans give to every pod."""
@@ -81,6 +99,7 @@ class Settings(_Settings):
             vllm_image=self.images.vllm,
             namespace=self.namespace,
             allowed_networks=tuple(str(network) for network in self.allowed_networks),
+            authorities=self.authorities,
             refused_networks=tuple(str(network) for network in self.refused_networks),
         )
 

@@ -21,6 +21,17 @@ KUBERNETES = "1.33.0"
 Object = dict[str, Any]
 Values = Mapping[str, Any]
 
+AUTHORITY = """-----BEGIN CERTIFICATE-----
+MIIBezCCASGgAwIBAgIUIdO4dYgOE7uLeo48agagrnyzuQswCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHZXhhbXBsZTAgFw0yNjExMjUxNzA0NDdaGA8yMTI2MTEwMTE3
+MDQ0N1owEjEQMA4GA1UEAwwHZXhhbXBsZTBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABJniHz/mRSf1quOeNICpnF2zh7AW/+GFY0xoh7zOFWB8ZYAsKTI7wruDBosf
+nf1bZ+bFQBkE/VkHSatXMfzVk3SjUzBRMB0GA1UdDgQWBBQCbhFUVTwL2VtO8F9H
+iV2KVmXh1DAfBgNVHSMEGDAWgBQCbhFUVTwL2VtO8F9HiV2KVmXh1DAPBgNVHRMB
+Af8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIH5ermNW1/gOO6VaMq28X7THJPxm
+UKihvknagq0dgkL/AiEA9LE1BSnUUosu4PEy07CWzVrCcL5nwd9digA6QsKftkw=
+-----END CERTIFICATE-----
+"""
 EVERY_OPTION: Values = {
     "images": {
         "registry": "registry.example.com:5000",
@@ -55,7 +66,7 @@ EVERY_OPTION: Values = {
         "storageClassName": "fast",
         "size": "5Gi",
     },
-    "caBundle": {"configMap": "authorities", "key": "bundle.pem"},
+    "caBundle": AUTHORITY,
     "proxy": {"http": "http://proxy:3128", "https": "http://proxy:3128", "noProxy": ".internal"},
     "hubMirror": "https://hub.example.com",
     "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}],

@@ -5,11 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llmcloud.api.contract import GATEWAY_PORT, GATEWAY_REPORT_PORT, ROUTES_CONFIG_MAP
+from llmcloud.api.contract import (
+    ENV_AUTHORITIES,
+    GATEWAY_PORT,
+    GATEWAY_REPORT_PORT,
+    ROUTES_CONFIG_MAP,
+)
 from llmcloud.cluster.lease import LEASE_NAME
 from llmcloud.cluster.sampler import GATEWAY_SELECTOR
 from llmcloud.settings import Settings, load_settings
 from tests.chart.chart import (
+    AUTHORITY,
     CHART,
     EVERY_OPTION,
     NAMESPACE,
@@ -111,6 +117,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path) -> None:
         "NO_PROXY": f".internal,llmcloud-store.{NAMESPACE}",
         "HF_ENDPOINT": "https://hub.example.com",
     }
+    assert settings.authorities == AUTHORITY
     assert (settings.workers, settings.resync_seconds) == (3, 60)
     assert (settings.store_check_seconds, settings.log_level) == (30, "DEBUG")
 
@@ -135,15 +142,26 @@ def test_every_option_reaches_the_pods() -> None:
             assert container["imagePullPolicy"] == "Always"
 
 
-def test_authorities_are_mounted_where_the_environment_says() -> None:
-    specs = pod_specs(render(EVERY_OPTION))
-    for name in ("llmcloud-operator", "llmcloud-gateway"):
-        (container,) = specs[name]["containers"]
-        env = {item["name"]: item.get("value") for item in container["env"]}
-        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "ca"]
-        assert env["SSL_CERT_FILE"] == f"{mount['mountPath']}/bundle.pem"
-        volume = {"name": "ca", "configMap": {"name": "authorities"}}
-        assert volume in specs[name]["volumes"]
+def test_authorities_reach_the_gateway_where_its_environment_says() -> None:
+    objects = render(EVERY_OPTION)
+    spec = pod_specs(objects)["llmcloud-gateway"]
+    (container,) = spec["containers"]
+    env = {item["name"]: item.get("value") for item in container["env"]}
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "authorities"]
+    assert env[ENV_AUTHORITIES] == f"{mount['mountPath']}/ca.crt"
+    volume = {"name": "authorities", "configMap": {"name": "llmcloud-gateway-authorities"}}
+    assert volume in spec["volumes"]
+    config = find(objects, "ConfigMap", "llmcloud-gateway-authorities")
+    assert config["data"] == {"ca.crt": AUTHORITY}
+
+
+def test_a_change_of_the_authorities_restarts_gateways() -> None:
+    def template(values: Values) -> Object:
+        found: Object = find(render(values), "Deployment", "llmcloud-gateway")["spec"]["template"]
+        return found
+
+    assert "annotations" not in template({})["metadata"]
+    assert template({"caBundle": AUTHORITY}) != template({"caBundle": AUTHORITY * 2})
 
 
 def test_the_operator_finds_the_gateways_and_the_service_does_not_show_reports() -> None:

@@ -26,6 +26,12 @@ from tests.chart.chart import Values, refusal
         ({"embeddedStore": {"size": "20 GB"}}, ["embeddedStore", "size"]),
         ({"tolerations": [{"effect": "Evict"}]}, ["tolerations", "effect", "NoExecute"]),
         ({"proxy": {"https": "proxy:3128"}}, ["proxy", "https"]),
+        ({"caBundle": "/etc/ca.pem"}, ["caBundle"]),
+        ({"caBundle": {"configMap": "roots"}}, ["caBundle", "string"]),
+        (
+            {"caBundle": "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----"},
+            ["caBundle", "certificates alone"],
+        ),
     ],
     ids=lambda value: None if isinstance(value, dict) else "-".join(value),
 )

@@ -25,6 +25,8 @@ SECRET_KEY = "a-secret-of-nobody"
 WRONG_KEY = "wrong-secret"
 ACCOUNT = "contract"
 START_SECONDS = 30
+Certificate = tuple[Path, Path]
+"""Files with a certificate and its key, PEM."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,20 @@ def _azure_key(folder: Path, right: bool) -> Path:
 
 
 @contextmanager
-def versitygw(folder: Path) -> Iterator[Server]:
+def versitygw(folder: Path, certificate: Certificate | None = None) -> Iterator[Server]:
     """versitygw over a directory, with versioning; it takes accounts besides the root's."""
     objects, versions, port = folder / "objects", folder / "versions", free_port()
     for needed in (objects, versions, folder / "accounts"):
         needed.mkdir(parents=True)
     command = [str(ensure_tool("versitygw")), "--port", f"127.0.0.1:{port}", "--quiet"]
     command += ["--iam-dir", str(folder / "accounts")]
+    scheme = "https" if certificate else "http"
+    if certificate:
+        command += ["--cert", str(certificate[0]), "--key", str(certificate[1])]
     command += ["posix", "--versioning-dir", str(versions), str(objects)]
     keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with _running(command, keys, port, folder):
-        url, credentials = f"http://127.0.0.1:{port}", _aws_keys(folder / "keys", True)
+        url, credentials = f"{scheme}://127.0.0.1:{port}", _aws_keys(folder / "keys", True)
         yield Server("versitygw", "aws", url, credentials, _aws_keys)
 
 
@@ -105,10 +110,15 @@ def moto(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def fake_gcs(folder: Path) -> Iterator[Server]:
+def fake_gcs(folder: Path, certificate: Certificate | None = None) -> Iterator[Server]:
     """fake-gcs-server in memory; the token endpoint beside it checks the keys."""
     port = free_port()
-    command = [str(ensure_tool("fake-gcs-server")), "-backend", "memory", "-scheme", "http"]
+    command = [str(ensure_tool("fake-gcs-server")), "-backend", "memory"]
+    scheme = "https" if certificate else "http"
+    command += ["-scheme", scheme]
+    if certificate:
+        command += ["-cert-location", str(certificate[0])]
+        command += ["-private-key-location", str(certificate[1])]
     command += ["-host", "127.0.0.1", "-port", str(port), "-log-level", "error"]
     with _running(command, {}, port, folder), token_endpoint() as tokens:
 
@@ -118,12 +128,12 @@ def fake_gcs(folder: Path) -> Iterator[Server]:
             (keys / "key.json").write_text(service_account_key(tokens, owner))
             return keys
 
-        url, credentials = f"http://127.0.0.1:{port}", write_key(folder / "keys", True)
+        url, credentials = f"{scheme}://127.0.0.1:{port}", write_key(folder / "keys", True)
         yield Server("fake-gcs-server", "gcp", url, credentials, write_key)
 
 
 @contextmanager
-def azurite(folder: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
+def azurite(folder: Path, certificate: Certificate | None = None) -> Iterator[Server]:
     """Azurite's blob service in memory, with one account; over TLS it takes tokens as well."""
     port = free_port()
     command = [str(ensure_npm_program("azurite", "azurite-blob")), "--inMemoryPersistence"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmcloud.api.contract import NetworkRules, SourceTask, UrlSource
+from llmcloud.api.contract import ENV_AUTHORITIES, NetworkRules, SourceTask, UrlSource
 from llmcloud.api.names import Reason
 from llmcloud.cloud.errors import (
     ConfigurationInvalid,
@@ -236,7 +236,7 @@ def read(objects: list[Any], folder: Path) -> list[SourceFile]:
 def test_a_pod_prepares_what_lies_on_the_web(
     site: Site, versitygw: Server, shared_bucket: Callable[[Server], str], tmp_path: Path
 ) -> None:
-    """By the pod's own command, which trusts what its environment says."""
+    """By the pod's own command, which trusts the installation's authorities."""
     lines = "".join(json.dumps({"body": f"line {number} " * 30}) + "\n" for number in range(99))
     site.files["/lines.jsonl"] = lines.encode()
     digest = sha256(lines.encode()).hexdigest()
@@ -244,7 +244,7 @@ def test_a_pod_prepares_what_lies_on_the_web(
     location = versitygw.location(shared_bucket(versitygw), prefix="web/")
     source = SourceTask(url=url, format="jsonl", members=["body"], include=["*"])
     task = dataset(location, sources=[source], network=LOOPBACK)
-    code, outcome = prepare_as_a_pod(tmp_path, task, {"SSL_CERT_FILE": str(site.certificate)})
+    code, outcome = prepare_as_a_pod(tmp_path, task, {ENV_AUTHORITIES: str(site.certificate)})
     assert code == 0, outcome
     assert outcome.dataset is not None
     assert outcome.dataset.documents == 99

@@ -80,6 +80,7 @@ platform: {{ $values.platform | quote }}
 platforms: {{ toJson $values.platforms }}
 accelerators: {{ toJson $values.accelerators }}
 env: {{ toJson $env }}
+authorities: {{ toJson ($values.caBundle | default "") }}
 allowedNetworks: {{ toJson $values.egress.allowedNetworks }}
 refusedNetworks: {{ toJson $values.egress.refusedNetworks }}
 workers: {{ $values.operator.workers }}

@@ -37,26 +37,3 @@ securityContext:
     drop: [ALL]
 terminationMessagePolicy: FallbackToLogsOnError
 {{- end -}}
-
-{{- define "llmcloud.caEnv" -}}
-{{- if .Values.caBundle.configMap }}
-- name: SSL_CERT_FILE
-  value: /etc/llmcloud-ca/{{ .Values.caBundle.key }}
-{{- end }}
-{{- end -}}
-
-{{- define "llmcloud.caMount" -}}
-{{- if .Values.caBundle.configMap }}
-- name: ca
-  mountPath: /etc/llmcloud-ca
-  readOnly: true
-{{- end }}
-{{- end -}}
-
-{{- define "llmcloud.caVolume" -}}
-{{- with .Values.caBundle.configMap }}
-- name: ca
-  configMap:
-    name: {{ . }}
-{{- end }}
-{{- end -}}

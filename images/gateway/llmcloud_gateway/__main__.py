@@ -23,6 +23,7 @@ from llmcloud.api.contract import (
     ExitCode,
     RouteTable,
 )
+from llmcloud.cloud.authorities import trust_authorities
 from llmcloud_gateway.cluster import ApiServer
 from llmcloud_gateway.gateway import Gateway
 from llmcloud_gateway.keys import Keys
@@ -177,6 +178,7 @@ def main() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
+        trust_authorities()
         follow = follower_from(options)
         traces = traces_from(options)
     except (ValueError, OSError) as error:

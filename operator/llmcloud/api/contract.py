@@ -37,11 +37,14 @@ from llmcloud.api.training_task import StoredModel as StoredModel
 from llmcloud.api.training_task import TrainingTask as TrainingTask
 
 ENV_TASK: Final = "LLMCLOUD_TASK"
+ENV_AUTHORITIES: Final = "LLMCLOUD_AUTHORITIES"
+"""Names a file of certificate authorities (PEM) that are trusted besides those of the image."""
 
 TERMINATION_LOG: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES: Final = 4096
 CREDENTIALS_PATH: Final = "/var/run/llmcloud/credentials"
 CA_PATH: Final = "/var/run/llmcloud/ca"
+AUTHORITIES_FILE: Final = "/var/run/llmcloud/authorities/ca.crt"
 HUB_PATH: Final = "/var/run/llmcloud/hub"
 SCRATCH_PATH: Final = "/scratch"
 MODELS_PATH: Final = "/models"

@@ -26,6 +26,7 @@ LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 ANNOTATION_ADAPTERS: Final = f"{GROUP}/adapters"
+ANNOTATION_AUTHORITIES: Final = f"{GROUP}/authorities"
 ANNOTATION_INTENT: Final = f"{GROUP}/intent-hash"
 ANNOTATION_LEASES: Final = f"{GROUP}/leases"
 ANNOTATION_RECIPE: Final = f"{GROUP}/recipe"

@@ -165,7 +165,7 @@ def translated(location: StoreLocation, action: str) -> Iterator[None]:
 
 def _unreachable(error: AzureError, location: StoreLocation, action: str) -> StoreUnreachable:
     if isinstance(error.inner_exception, SSLError):
-        return refusals.untrusted(location, action)
+        return refusals.insecure(location, action, error.inner_exception)
     return refusals.unreachable(location, action, type(error).__name__)
 
 

@@ -216,8 +216,8 @@ def translated(location: StoreLocation, action: str) -> Iterator[None]:
         raise refusals.credentials_missing(location, action) from None
     except (OAuthError, RefreshError):
         raise refusals.credentials_refused(location, action, "no token is given for them") from None
-    except requests.exceptions.SSLError:
-        raise refusals.untrusted(location, action) from None
+    except requests.exceptions.SSLError as error:
+        raise refusals.insecure(location, action, error) from None
     except (*LOST_CONNECTION, TransportError, DataCorruption) as error:
         raise refusals.unreachable(location, action, type(error).__name__) from None
 

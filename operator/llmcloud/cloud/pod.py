@@ -29,6 +29,7 @@ from llmcloud.api.contract import (
     TrainingTask,
 )
 from llmcloud.cloud import outcome as outcomes
+from llmcloud.cloud.authorities import trust_authorities
 from llmcloud.cloud.errors import ConfigurationInvalid
 from llmcloud.cloud.outcome import Interrupted
 from llmcloud.cloud.report import Report
@@ -54,6 +55,7 @@ def run(kinds: tuple[type[ApiModel], ...], work: Callable[[Any, Report], Outcome
         attempt = task.attempt if isinstance(task, DatasetTask | TrainingTask) else 0
         port = int(os.environ.get(ENV_REPORT_PORT, REPORT_PORT))
         report = Report(Progress(attempt=attempt), port)
+        trust_authorities()
         result = work(task, report)
     except BaseException as error:
         result = outcomes.failure(error)

@@ -75,10 +75,13 @@ def key_missing(key: str) -> CredentialsMissing:
     )
 
 
-def untrusted(location: StoreLocation, action: str) -> StoreUnreachable:
+def insecure(location: StoreLocation, action: str, error: Exception) -> StoreUnreachable:
+    """A certificate that is not trusted; a connection may also break where it is encrypted."""
+    if "certificate verify failed" not in str(error).lower():
+        return unreachable(location, action, type(error).__name__)
     return StoreUnreachable(
         f"Could not {action}: the certificate of {server(location)} is not trusted; set "
-        "spec.endpoint.caConfigMapRef of the ObjectStore."
+        "spec.endpoint.caConfigMapRef of the ObjectStore, or the chart's value caBundle."
     )
 
 

@@ -201,8 +201,8 @@ def translated(location: StoreLocation, action: str) -> Iterator[None]:
         raise _from_answer(error, location, action) from None
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError):
         raise refusals.credentials_missing(location, action) from None
-    except SSLError:
-        raise refusals.untrusted(location, action) from None
+    except SSLError as error:
+        raise refusals.insecure(location, action, error) from None
     except BotoCoreError as error:
         raise refusals.unreachable(location, action, type(error).__name__) from None
 

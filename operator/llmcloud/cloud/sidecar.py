@@ -27,6 +27,7 @@ from llmcloud.api.contract import (
     SidecarTask,
 )
 from llmcloud.cloud.adapters import EngineAdapters
+from llmcloud.cloud.authorities import trust_authorities
 from llmcloud.cloud.loopback import ENGINE_URL, Late, answers, ask
 from llmcloud.cloud.telling import Answer, tell
 
@@ -136,6 +137,7 @@ def run_sidecar() -> int:
         over.set()
 
     signal.signal(signal.SIGTERM, stop)
+    trust_authorities()
     sidecar = Sidecar(SidecarTask.model_validate_json(os.environ[ENV_TASK]))
     server = serve_report(sidecar, REPORT_PORT)
     while not over.wait(WATCH_SECONDS):

@@ -77,6 +77,8 @@ class PodDefaults:
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
     """CIDRs that egress pods may reach besides the public internet."""
+    authorities: str = ""
+    """Certificates (PEM) that every pod trusts besides those of its image."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from llmcloud.api.external import (
     EGRESS_REPORT_PORT,
     EgressTask,
 )
+from llmcloud.cloud.authorities import trust_authorities
 from llmcloud_gateway.egress.budget import Budget
 from llmcloud_gateway.egress.handler import Egress
 from llmcloud_gateway.egress.provider import networks
@@ -74,6 +75,7 @@ async def serve(
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        trust_authorities()
         task = EgressTask.model_validate_json(os.environ.get(ENV_TASK, ""))
         budget = Budget(
             task.external.tokens_per_day,

@@ -6,8 +6,16 @@ from types import MappingProxyType
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import PodSettings, Resources
-from llmcloud.api.contract import ENV_TASK, REPORT_PORT, SCRATCH_PATH, USER_ID
+from llmcloud.api.contract import (
+    AUTHORITIES_FILE,
+    ENV_AUTHORITIES,
+    ENV_TASK,
+    REPORT_PORT,
+    SCRATCH_PATH,
+    USER_ID,
+)
 from llmcloud.api.names import (
+    ANNOTATION_AUTHORITIES,
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
     LABEL_MANAGED_BY,
@@ -26,6 +34,7 @@ CONTAINER_SECURITY: Manifest = {
     "capabilities": {"drop": ["ALL"]},
 }
 NOWHERE_SPECIAL = Scheduling()
+_AUTHORITIES_FOLDER, _, _AUTHORITIES_NAME = AUTHORITIES_FILE.rpartition("/")
 POD_SECURITY: Manifest = {
     "runAsNonRoot": True,
     "runAsUser": USER_ID,
@@ -98,6 +107,10 @@ class Container:
 def container_manifest(defaults: PodDefaults, container: Container) -> Manifest:
     """One container. CPU is requested, not limited; memory and disk are both."""
     env = dict(defaults.env) | dict(container.env)
+    trusted: list[Manifest] = []
+    if defaults.authorities:
+        env[ENV_AUTHORITIES] = AUTHORITIES_FILE
+        trusted = [{"name": "authorities", "mountPath": _AUTHORITIES_FOLDER, "readOnly": True}]
     if container.task is not None:
         env[ENV_TASK] = container.task.model_dump_json(by_alias=True, exclude_none=True)
     bounded = {
@@ -126,6 +139,7 @@ def container_manifest(defaults: PodDefaults, container: Container) -> Manifest:
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "scratch", "mountPath": SCRATCH_PATH},
+            *trusted,
             *container.mounts,
         ],
         **container.extra,
@@ -165,6 +179,15 @@ def large_volume(name: str, settings: PodSettings, resources: Resources) -> Mani
     return {"name": name, "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
 
 
+def _authorities_volumes(defaults: PodDefaults) -> tuple[Manifest, ...]:
+    """The pod's own annotation as a file: a ConfigMap in every namespace would be a right more."""
+    if not defaults.authorities:
+        return ()
+    field = {"fieldPath": f"metadata.annotations['{ANNOTATION_AUTHORITIES}']"}
+    items = [{"path": _AUTHORITIES_NAME, "fieldRef": field}]
+    return ({"name": "authorities", "downwardAPI": {"items": items}},)
+
+
 def pod_template(
     defaults: PodDefaults,
     settings: PodSettings,
@@ -201,6 +224,7 @@ def pod_template(
             scratch or large_volume("scratch", settings, resources),
             *volumes,
             *_store_volumes(stores),
+            *_authorities_volumes(defaults),
         ],
         "tolerations": [
             *defaults.tolerations,
@@ -221,7 +245,16 @@ def pod_template(
     ):
         if value is not None:
             spec[key] = value
+    return {"metadata": _metadata(defaults, settings, labels, annotations), "spec": spec}
+
+
+def _metadata(
+    defaults: PodDefaults,
+    settings: PodSettings,
+    labels: dict[str, str],
+    annotations: Mapping[str, str],
+) -> Manifest:
+    trusted = {ANNOTATION_AUTHORITIES: defaults.authorities} if defaults.authorities else {}
+    told = {**settings.annotations, **annotations, **trusted}
     metadata: Manifest = {"labels": {**settings.labels, **labels}}
-    if settings.annotations or annotations:
-        metadata["annotations"] = {**settings.annotations, **annotations}
-    return {"metadata": metadata, "spec": spec}
+    return {**metadata, "annotations": told} if told else metadata
