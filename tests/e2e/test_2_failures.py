@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llmcloud.api.names import Kind
+from llmcloud.plan.manifests.replica import SETTLE_SECONDS
 from tests.localcluster.cluster import Cluster
 from tests.support.conditions import wait_until
 from tests.support.deadlines import children, delete_and_time, seconds_since_shown
@@ -12,6 +13,7 @@ from tests.support.figures import figure
 from tests.support.kube import Kube, Object, condition
 from tests.support.objects import changed, store
 from tests.support.paths import ENDPOINT, small_path
+from tests.support.replicas import PHASES, replica_phase
 from tests.support.waiting import wait_for
 
 KEYS: dict[str, Any] = {
@@ -214,8 +216,8 @@ def test_deletion_at_any_stage_leaves_no_child(kube: Kube, namespace: str) -> No
     deleted(kube, Kind.TRAINING_JOB, namespace, "train", 90)
 
 
-def test_deletion_while_training_leaves_no_pod_and_keeps_the_data(
-    kube: Kube, namespace: str, prepared: Object
+def test_deletion_while_training_or_loading_leaves_no_pod_and_keeps_the_data(
+    kube: Kube, cluster: Cluster, namespace: str, prepared: Object
 ) -> None:
     job = changed(prepared, "hyperparameters", {"maxSteps": 100000})
     kube.apply(changed(job, "checkpoint", {"everySteps": 20, "graceSeconds": 10}))
@@ -231,6 +233,20 @@ def test_deletion_while_training_leaves_no_pod_and_keeps_the_data(
     done["spec"]["output"]["store"]["path"] = "train-again/"
     kube.apply(done)
     healed(kube, Kind.TRAINING_JOB, namespace, "train-again", 180)
+    served = small_path(namespace, "")[-1]
+    served = changed(served, "model", {"trainingJob": {"name": "train-again"}})
+    kube.apply(changed(served, "scaling.minReplicas", 1))
+    wait_for(
+        "the engine loads",
+        lambda: replica_phase(kube, namespace),
+        lambda phase: PHASES[phase] in ("loads it", "is ready"),
+        120,
+        every_seconds=0.1,
+    )
+    drain_seconds = served["spec"]["scaling"]["drainSeconds"]
+    deleted(kube, Kind.DEPLOYMENT, namespace, "serve", SETTLE_SECONDS + drain_seconds + 15)
+    objects = cluster.folder / "volumes" / "store" / "objects" / namespace[:40].rstrip("-")
+    assert list(objects.glob("train-again/**/*.safetensors"))
 
 
 def test_a_bucket_goes_with_its_object_only_under_reclaim_policy_delete(

@@ -4,10 +4,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
+from openai import OpenAI
 
 from llmcloud.api.names import LABEL_REVISION, Kind
 from tests.localcluster.cluster import Cluster
@@ -18,9 +22,12 @@ from tests.support.kube import Kube, Object, condition
 from tests.support.objects import changed
 from tests.support.operator import OperatorProcess
 from tests.support.paths import small_path
+from tests.support.replicas import PHASES, replica_phase
 from tests.support.waiting import wait_for
 
-KILLS = 20
+PATH_KILLS = 14
+START_KILLS = (0, 1, 1, 2, 2, 3)
+"""The phase of the replica's start that must have come before each kill: indexes of PHASES."""
 SEED = 20261123
 
 
@@ -76,6 +83,7 @@ def end_state(kube: Kube, namespace: str) -> dict[str, Any]:
     for child_kind in ("Job", "Deployment"):
         children = kube.list(child_kind, namespace)
         state[child_kind] = sorted(unrevised(child["metadata"]) for child in children)
+        state[f"{child_kind} replicas"] = [child["spec"].get("replicas") for child in children]
         assert all(child["metadata"].get("ownerReferences") for child in children)
     return state
 
@@ -86,10 +94,23 @@ def unrevised(meta: Object) -> str:
     return name.removesuffix(meta.get("labels", {}).get(LABEL_REVISION, ""))
 
 
-def finished(kube: Kube, namespace: str) -> bool:
-    """Whether the small path has come to its end."""
-    serve = condition(kube.get(Kind.DEPLOYMENT, namespace, "serve"))
-    return serve.get("reason") == "ScaledToZero"
+def wait_for_reason(kube: Kube, namespace: str, reason: str) -> None:
+    """Wait until the deployment of the small path is so: ScaledToZero before the first answer,
+    Serving after it."""
+    wait_for(
+        f"the {namespace} path is {reason}",
+        lambda: condition(kube.get(Kind.DEPLOYMENT, namespace, "serve")).get("reason"),
+        lambda said: said == reason,
+        300,
+    )
+
+
+def likeliest(gateway: str, namespace: str) -> str:
+    """What the deployment answers; at zero the request is held until a replica is ready."""
+    url = f"{gateway}/ns/{namespace}/v1"
+    client = OpenAI(base_url=url, api_key="anonymous", timeout=300, max_retries=0)
+    told = client.completions.create(model=namespace, prompt="def f(", max_tokens=16, temperature=0)
+    return told.choices[0].text
 
 
 def phase_of(kube: Kube, namespace: str) -> str:
@@ -105,35 +126,84 @@ def phase_of(kube: Kube, namespace: str) -> str:
     return ", ".join(said)
 
 
-def test_an_operator_killed_twenty_times_ends_where_an_undisturbed_one_does(
-    kube: Kube, cluster: Cluster, tmp_path: Path
-) -> None:
-    calm, stormy = kube.namespace("calm"), kube.namespace("stormy")
-    for namespace in (calm, stormy):
+class Storm:
+    """Kills the operator and starts it again; `phases`: how often while the path was where."""
+
+    def __init__(self, kube: Kube, namespace: str, operator: OperatorProcess) -> None:
+        self._kube, self._namespace, self._operator = kube, namespace, operator
+        self._random = random.Random(SEED)
+        self.phases: Counter[str] = Counter()
+
+    def kill(self, within_seconds: float) -> None:
+        time.sleep(self._random.uniform(0.05, within_seconds))
+        phase = phase_of(self._kube, self._namespace)
+        replica = PHASES[replica_phase(self._kube, self._namespace)]
+        self.phases[f"{phase}, its replica {replica}"] += 1
+        self._operator.kill()
+        self._operator.start()
+
+    def over_the_path(self) -> None:
+        """The objects come one by one, with kills between."""
+        manifests = small_path(self._namespace, f"{self._namespace}-bucket")
+        for kill in range(PATH_KILLS):
+            if kill % 2 == 0 and manifests:
+                self._kube.apply(manifests.pop(0))
+            self.kill(4.0)
+        assert not manifests
+
+    def over_the_start(self) -> None:
+        """While a request is held until there is a replica."""
+        for phase in START_KILLS:
+            self._wait_for_replica(phase)
+            self.kill(1.0)
+
+    def _wait_for_replica(self, phase: int) -> None:
+        wait_for(
+            f"the replica {PHASES[phase]}, or is further",
+            lambda: replica_phase(self._kube, self._namespace),
+            lambda seen: seen >= phase,
+            300,
+            every_seconds=0.1,
+        )
+
+
+@pytest.fixture
+def calm_and_stormy(kube: Kube, cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Two namespaces; their engines go with the test."""
+    for namespace in ("calm", "stormy"):
+        kube.namespace(namespace)
         copy_keys(cluster, namespace)
+    yield "calm", "stormy"
+    cluster.kubectl("delete", "namespace", "calm", "stormy", "--wait=false")
+
+
+def test_an_operator_killed_twenty_times_ends_where_an_undisturbed_one_does(
+    kube: Kube,
+    cluster: Cluster,
+    gateway: str,
+    calm_and_stormy: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    calm, stormy = calm_and_stormy
     for manifest in small_path(calm, "calm-bucket"):
         kube.apply(manifest)
-    wait_for("the calm path ends", lambda: finished(kube, calm), bool, 300)
+    wait_for_reason(kube, calm, "ScaledToZero")
+    undisturbed = likeliest(gateway, calm)
     since = datetime.now(UTC)
-    random_source = random.Random(SEED)
-    phases: Counter[str] = Counter()
-    with operator_outside(cluster, tmp_path) as operator:
-        manifests = small_path(stormy, "stormy-bucket")
-        for kill in range(KILLS):
-            if kill % 3 == 0 and manifests:
-                kube.apply(manifests.pop(0))
-            time.sleep(random_source.uniform(0.05, 4.0))
-            phases[phase_of(kube, stormy)] += 1
-            operator.kill()
-            operator.start()
-        for manifest in manifests:
-            kube.apply(manifest)
-        wait_for("the stormy path ends", lambda: finished(kube, stormy), bool, 300)
+    with operator_outside(cluster, tmp_path) as operator, ThreadPoolExecutor(1) as pool:
+        storm = Storm(kube, stormy, operator)
+        storm.over_the_path()
+        wait_for_reason(kube, stormy, "ScaledToZero")
+        held = pool.submit(likeliest, gateway, stormy)
+        storm.over_the_start()
+        assert held.result(timeout=300) == undisturbed
+        for namespace in (calm, stormy):
+            wait_for_reason(kube, namespace, "Serving")
         time.sleep(3)
         assert end_state(kube, stormy) == end_state(kube, calm)
-    for phase, count in phases.items():
+    for phase, count in storm.phases.items():
         LINES.append(f"operator killed {count} times while {phase}")
-    assert sum(phases.values()) == KILLS
+    assert sum(storm.phases.values()) == PATH_KILLS + len(START_KILLS) == 20
     created = Counter(
         (r.resource, r.name)
         for r in requests(cluster.audit_log)
