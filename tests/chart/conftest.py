@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chart.releases import Releases
 from tests.localcluster import Cluster
 
 
@@ -16,3 +17,13 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.down()
+
+
+@pytest.fixture
+def releases(cluster: Cluster) -> Iterator[Releases]:
+    releases = Releases(cluster)
+    existing = {n["metadata"]["name"] for n in releases.get("namespaces")["items"]}
+    for name in {"team-a", "team-b"} - existing:
+        releases.kubectl("create", "namespace", name)
+    yield releases
+    releases.clean()

@@ -1,77 +1,10 @@
 """Releases on a real API server: claims, definitions, keys, what stays."""
 
-import contextlib
 import json
-import subprocess
 import time
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 
 from llmcloud.api.kinds import KINDS
-from tests.chart.chart import CHART, Object, Values, helm
-from tests.localcluster import Cluster
-
-PATIENCE_SECONDS = 60
-
-
-class Releases:
-    """helm and kubectl on one cluster; `clean` uninstalls everything."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    def helm(self, *words: str, values: Values | None = None) -> str:
-        return helm(f"--kubeconfig={self._cluster.kubeconfig}", *words, values=values)
-
-    def install(self, name: str, namespace: str, values: Values | None = None) -> str:
-        """What the release says when it is installed or upgraded."""
-        words = ("upgrade", "--install", name, str(CHART), "-n", namespace, "--create-namespace")
-        return self.helm(*words, values=values or {})
-
-    def refused(self, name: str, namespace: str, values: Values | None = None) -> str:
-        """What helm says against it."""
-        with pytest.raises(subprocess.CalledProcessError) as caught:
-            self.install(name, namespace, values)
-        return str(caught.value.stderr)
-
-    def uninstall(self, name: str, namespace: str) -> None:
-        self.helm("uninstall", name, "-n", namespace)
-
-    def get(self, *words: str) -> Object:
-        found: Object = json.loads(self._cluster.kubectl("get", *words, "-o", "json"))
-        return found
-
-    def kubectl(self, *words: str, text: str | None = None) -> str:
-        return self._cluster.kubectl(*words, text=text)
-
-    def clean(self) -> None:
-        for release in json.loads(self.helm("list", "-A", "-a", "-o", "json")):
-            self.uninstall(release["name"], release["namespace"])
-        self.kubectl("delete", "crds", "--all", "--wait=false")
-        for attempt in range(PATIENCE_SECONDS):
-            if not self.get("crds")["items"]:
-                return
-            # The API server forgets a definition that goes right after it came, until it changes.
-            with contextlib.suppress(subprocess.CalledProcessError):  # one went meanwhile
-                self.kubectl("annotate", "crds", "--all", "--overwrite", f"test/again={attempt}")
-            time.sleep(1)
-        raise AssertionError("the definitions do not go")
-
-
-@pytest.fixture
-def releases(cluster: Cluster) -> Iterator[Releases]:
-    releases = Releases(cluster)
-    existing = {n["metadata"]["name"] for n in releases.get("namespaces")["items"]}
-    for name in {"team-a", "team-b"} - existing:
-        releases.kubectl("create", "namespace", name)
-    yield releases
-    releases.clean()
-
-
-def watching(namespace: str) -> dict[str, Any]:
-    return {"watchNamespace": namespace}
+from tests.chart.releases import PATIENCE_SECONDS, Releases, store, watching
 
 
 def test_a_second_release_for_the_whole_cluster_is_refused(releases: Releases) -> None:
@@ -139,15 +72,6 @@ def test_objects_and_definitions_stay_when_the_release_goes_and_it_comes_back(
     assert releases.get("objectstore", "kept", "-n", "team-a")["spec"]["bucket"] == "kept"
     assert len(releases.get("crds")["items"]) == len(KINDS)
     assert "not of this release" not in releases.install("llmcloud", "one")
-
-
-def store(bucket: str) -> Object:
-    return {
-        "apiVersion": "llmcloud.dev/v1alpha1",
-        "kind": "ObjectStore",
-        "metadata": {"name": bucket},
-        "spec": {"provider": "aws", "bucket": bucket},
-    }
 
 
 def test_keys_survive_an_upgrade_and_can_be_copied_as_the_notes_say(releases: Releases) -> None:

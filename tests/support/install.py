@@ -147,18 +147,18 @@ def _answers(url: str) -> bool:
         return False
 
 
-def settings_of(cluster: AnyCluster) -> dict[str, Any]:
-    """The settings that the chart gave to the operator."""
-    text = cluster.kubectl("-n", NAMESPACE, "get", "configmap", "llmcloud-operator", "-o", "json")
+def settings_of(cluster: AnyCluster, namespace: str = NAMESPACE) -> dict[str, Any]:
+    """The settings that the chart gave to the operator of a release `llmcloud`."""
+    text = cluster.kubectl("-n", namespace, "get", "configmap", "llmcloud-operator", "-o", "json")
     settings: dict[str, Any] = yaml.safe_load(json.loads(text)["data"]["settings.yaml"])
     settings.pop("port", None)
     return settings
 
 
-def operator_kubeconfig(cluster: AnyCluster, folder: Path) -> Path:
+def operator_kubeconfig(cluster: AnyCluster, folder: Path, namespace: str = NAMESPACE) -> Path:
     """A kubeconfig with the rights of the operator's own service account, and no more."""
     token = cluster.kubectl(
-        "-n", NAMESPACE, "create", "token", "llmcloud-operator", "--duration=2h"
+        "-n", namespace, "create", "token", "llmcloud-operator", "--duration=2h"
     )
     config = yaml.safe_load(cluster.kubeconfig.read_text())
     server = config["clusters"][0]["cluster"]
@@ -170,6 +170,7 @@ def operator_kubeconfig(cluster: AnyCluster, folder: Path) -> Path:
         "users": [{"name": "operator", "user": {"token": token.strip()}}],
         "contexts": [{"name": "operator", "context": {"cluster": "local", "user": "operator"}}],
     }
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "operator.kubeconfig"
     path.write_text(yaml.safe_dump(result))
     return path
