@@ -13,7 +13,7 @@ from llmcloud.api.names import LABEL_QUEUED_UID
 from tests.localcluster.cluster import Cluster
 from tests.support.audit import OPERATOR_AGENT, requests
 from tests.support.kube import Kube, Object, condition
-from tests.support.kubelet import end_pod, run_pod
+from tests.support.kubelet import bind_pod, end_pod, run_pod
 from tests.support.kueue import running_kueue
 from tests.support.objects import changed, training_job
 from tests.support.operator import OperatorProcess
@@ -125,19 +125,6 @@ def workload_of(kube: Kube, namespace: str, of: Object) -> Object:
     return found
 
 
-def place(kube: Kube, pod: Object) -> None:
-    """Give the pod a node, so that only its kubelet, which is the test, ends it."""
-    meta = pod["metadata"]
-    binding = {
-        "apiVersion": "v1",
-        "kind": "Binding",
-        "metadata": {"name": meta["name"]},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": "none"},
-    }
-    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
-    kube.call("POST", f"{path}/binding", binding)
-
-
 def remove(kube: Kube, pod: Object) -> None:
     """Say that the pod has ended after it was asked to stop."""
     meta = pod["metadata"]
@@ -237,7 +224,7 @@ def test_an_attempt_that_is_evicted_after_it_began_is_followed_by_one_that_queue
     kube.apply(job(namespace, "train"))
     pods = started(kube, namespace, "train")
     for pod in pods:
-        place(kube, pod)
+        bind_pod(kube, pod)
         run_pod(kube, pod, 1)
     kube.patch("ClusterQueue", "", namespace, {"spec": {"stopPolicy": "HoldAndDrain"}})
     wait_for(
@@ -249,8 +236,8 @@ def test_an_attempt_that_is_evicted_after_it_began_is_followed_by_one_that_queue
     assert kube.get("Job", namespace, "train-train-a2") is None, "its pods save a checkpoint"
     for pod in pods:
         remove(kube, pod)
-    stopped = f"Attempt 2 waits in queue gpu: ClusterQueue {namespace} is stopped"
-    held(kube, namespace, "train", stopped)
+    inactive = f"Attempt 2 waits in queue gpu: ClusterQueue {namespace} is inactive"
+    held(kube, namespace, "train", inactive)
     assert pods_of(kube, namespace, "train", 2) == []
     kube.patch("ClusterQueue", "", namespace, {"spec": {"stopPolicy": "None"}})
     started(kube, namespace, "train", attempt=2)

@@ -55,6 +55,19 @@ def end_pod(kube: Kube, pod: Object, outcome: Outcome | str, exit_code: int = 0)
     _report(kube, pod, "Succeeded" if exit_code == 0 else "Failed", {"terminated": ended})
 
 
+def bind_pod(kube: Kube, pod: Object, node: str = "none") -> None:
+    """Give the pod a node, so that only its kubelet, which is the test, ends it."""
+    meta = pod["metadata"]
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": meta["name"]},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+    kube.call("POST", f"{path}/binding", binding)
+
+
 def run_pod(kube: Kube, pod: Object, seconds_ago: float) -> None:
     """Report the pod as running since so long."""
     since = datetime.now(UTC) - timedelta(seconds=seconds_ago)
