@@ -28,6 +28,7 @@ from llmcloud.cluster.execute import Intents, engine_intent, intent_of
 from llmcloud.cluster.jobs import read_jobs, read_pods
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
+from llmcloud.cluster.outputs import Outputs
 from llmcloud.cluster.reports import Reports
 from llmcloud.cluster.shared_reads import SharedReads
 from llmcloud.cluster.warnings import Awaited, explain
@@ -92,6 +93,7 @@ class Observer:
         self._nodes = Nodes(client, catalogue.labels())
         self._reads = SharedReads[Owner | None]()
         self._awaited = Awaited()
+        self._outputs = Outputs()
 
     async def owner(self, kind: Kind, namespace: str, name: str) -> Owner | None:
         """The custom resource, or None."""
@@ -102,6 +104,8 @@ class Observer:
         """The object is gone: it refers to nothing and needs no replicas."""
         self._note((Kind(kind), namespace, name), ())
         self._awaited.note((kind, namespace, name), waits=False)
+        if kind == Kind.TRAINING_JOB:
+            self._outputs.forget(namespace, name)
         if kind == Kind.DEPLOYMENT:
             self._book.forget((namespace, name))
             self._egress.forget(namespace, name)
@@ -167,6 +171,7 @@ class Observer:
         now = datetime.now(UTC)
         spec = parse(LLMTrainingJobSpec, owner.spec)
         if is_final(owner) or isinstance(spec, str):
+            self._outputs.forget(owner.namespace, owner.name)
             return TrainingWorld(owner, None, (), (), now), {}
         jobs, pods = await read_jobs(self._client, owner)
         room = next((job for job in reversed(jobs) if job.role == ROOM), None)
@@ -174,6 +179,7 @@ class Observer:
         pods = tuple(pod for pod in pods if room is None or pod.job != room.name)
         progress = await self._reports.progress(pods)
         crowd = self._crowd(owner, jobs)
+        rival = await self._outputs.rival(owner, spec, self._referred)
         live = [job for job in jobs if not job.deleting]
         under_way = live and live[-1].active and not obstacle(live[-1].pods, live[-1].warnings)
         if spec.suspend or under_way:
@@ -200,18 +206,14 @@ class Observer:
         stores = store_names(spec, world)
         trainings = [job.name for job in world.trainings]
         # Without a name: any job of the namespace may become the newest.
-        trainings += [job.name or "" for job in model_references(spec)]
-        names = (
-            (Kind.DATASET, found),
-            (Kind.OBJECT_STORE, stores),
-            (Kind.TRAINING_JOB, trainings),
-        )
+        trainings += [job.name or "" for job in model_references(spec)] + [rival] * bool(rival)
+        names = ((Kind.DATASET, found), (Kind.OBJECT_STORE, stores), (Kind.TRAINING_JOB, trainings))
         self._note(
             (owner.kind, owner.namespace, owner.name),
             [(kind, owner.namespace, name) for kind, each in names for name in each],
         )
         access = await self._owners(Kind.OBJECT_STORE, owner.namespace, stores)
-        return replace(world, stores=access, crowd=crowd), {}
+        return replace(world, stores=access, crowd=crowd, rival=rival), {}
 
     async def _placed_nodes(
         self, spec: LLMTrainingJobSpec | LLMDeploymentSpec

@@ -55,6 +55,8 @@ class TrainingWorld:
     trainings: tuple[Owner, ...] = ()
     crowd: int = 1
     """Objects whose pods are awaited."""
+    rival: str = ""
+    """The job that has this job's output before it."""
 
     @property
     def recorded(self) -> int:
@@ -184,7 +186,33 @@ def resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:
     return inputs
 
 
+def rival_of(owner: Owner, others: list[Owner]) -> str:
+    """Of jobs with one output the first that has not ended: one that has begun, then the oldest.
+    Its name; empty if that is this job itself."""
+
+    def rank(job: Owner) -> tuple[bool, str, str]:
+        return (not job.status.get("attempt"), job.created, job.name)
+
+    ended = (Condition.COMPLETE, Condition.FAILED)
+    live = [o for o in others if all(o.condition(c).get("status") != "True" for c in ended)]
+    first = min([owner, *live], key=rank)
+    return "" if first.name == owner.name else first.name
+
+
+def _check_output(world: TrainingWorld, spec: LLMTrainingJobSpec) -> None:
+    """Two jobs that write to one place take it from each other, or the one's work is lost."""
+    if world.rival and not world.jobs:
+        store = spec.output.store
+        sentence = (
+            f"The path {store.path} of ObjectStore {store.name} is the output of LLMTrainingJob "
+            f"{world.rival}, which has not ended: choose another spec.output.store.path, or delete "
+            "one of the two jobs"
+        )
+        raise _Unmet(Missing(Reason.OUTPUT_OCCUPIED, sentence, stalled=True))
+
+
 def _resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs:
+    _check_output(world, spec)
     pins = pinned(world)
     dataset = evaluation = None
     if spec.datasets:

@@ -9,7 +9,7 @@ import pytest
 from llmcloud.api.contract import Progress, TrainingTask
 from llmcloud.api.names import Kind, Reason
 from llmcloud.plan.children import ANNOTATION_INPUTS, JobView
-from llmcloud.plan.inputs import TrainingWorld, as_loaded
+from llmcloud.plan.inputs import TrainingWorld, as_loaded, rival_of
 from llmcloud.plan.model import Manifest, Owner, Plan, owner_from
 from llmcloud.plan.training import plan_training
 from tests.support.worlds import (
@@ -272,3 +272,46 @@ def test_what_a_pod_tells_of_its_model_is_not_believed_if_it_is_no_digest() -> N
     owner = make_owner(Kind.TRAINING_JOB, spec=tuned)
     pins = {"model": {"url": "hf://team/base@main"}}
     assert as_loaded(pins, TrainingWorld(owner, None, (), (), NOW), told) == pins
+
+
+def job_with(name: str, created: str = "2026-05-01T12:00:00Z", attempt: int = 0) -> Owner:
+    status = {"attempt": attempt} if attempt else {}
+    return make_owner(Kind.TRAINING_JOB, name, status=status, creationTimestamp=created)
+
+
+LATER = "2026-05-01T13:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("others", "rival"),
+    [
+        pytest.param([], "", id="none"),
+        pytest.param([job_with("a")], "a", id="an older one"),
+        pytest.param([job_with("z", "2026-05-01T14:00:00Z")], "", id="not a younger one"),
+        pytest.param([job_with("z", "2026-05-01T14:00:00Z", 1)], "z", id="unless it has begun"),
+        pytest.param([job_with("a", LATER), job_with("z", LATER)], "a", id="by name at last"),
+        pytest.param([trained()], "", id="not one that has ended"),
+    ],
+)
+def test_whose_output_it_is(others: list[Owner], rival: str) -> None:
+    assert rival_of(job_with("m", LATER), others) == rival
+
+
+def test_the_later_of_two_jobs_with_one_output_has_no_pod() -> None:
+    owner = make_owner(Kind.TRAINING_JOB)
+    world = TrainingWorld(owner, dataset(), STORES, (), NOW, rival="first")
+    planned = plan_training(world, DEFAULTS)
+    assert planned.applies == ()
+    conditions = by_type(planned.status)
+    assert (conditions["Stalled"]["status"], conditions["Ready"]["reason"]) == (
+        "True",
+        Reason.OUTPUT_OCCUPIED,
+    )
+    assert (
+        "models/a/ of ObjectStore work is the output of LLMTrainingJob first"
+        in (conditions["Ready"]["message"])
+    )
+    begun = make_job(recipe="r", phase="Running")
+    running = TrainingWorld(owner, dataset(), STORES, (begun,), NOW, begun.pods, rival="first")
+    status = plan_training(running, DEFAULTS).status
+    assert by_type(status)["Stalled"]["status"] == "False"
