@@ -4,12 +4,12 @@ from llmcloud.api.contract import Outcome, Retry
 from llmcloud.api.names import Reason
 from tests.localcluster.cluster import Cluster
 from tests.support.kube import Kube, condition
-from tests.support.kubelet import end_all, end_pod, good_outcome, run_pod
+from tests.support.kubelet import bind_pod, end_all, end_pod, good_outcome, run_pod
 from tests.support.objects import changed, dataset, deployment, store, training_job
 from tests.support.operator import OperatorProcess
 from tests.support.played import pod_of, prepare, provision, ready
 from tests.support.waiting import wait_for
-from tests.support.worlds import MODEL_DIGEST, trained
+from tests.support.worlds import MODEL_DIGEST, refusal, trained
 
 
 def test_a_job_waits_for_dataset_and_store_and_goes_on_when_they_come(
@@ -195,6 +195,36 @@ def test_a_queue_of_a_cluster_without_kueue_is_told(
     told = condition(ready(kube, "LLMTrainingJob", namespace, "train", "Queued"))["message"]
     assert told.startswith("Attempt 1 waits in queue gpu: this cluster has no Kueue")
     assert kube.list("Pod", namespace, "app.kubernetes.io/component=train") == []
+
+
+def test_an_attempt_that_hung_is_followed_by_one_on_another_node(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    prepare(kube, namespace)
+    kube.apply(training_job(namespace))
+    pod = pod_of(kube, namespace, "train-train-a1")
+    bind_pod(kube, pod, "stuck")
+    end_pod(kube, pod, refusal(Reason.HUNG, Retry.ENVIRONMENT), 1)
+    affinity = pod_of(kube, namespace, "train-train-a2")["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    other = {"key": "metadata.name", "operator": "NotIn", "values": ["stuck"]}
+    assert term["matchFields"] == [other]
+
+
+def test_of_two_jobs_with_one_output_the_later_waits_until_the_first_is_gone(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    prepare(kube, namespace)
+    output = {"store": {"name": "work", "path": "shared/"}}
+    kube.apply(training_job(namespace, "first", output=output))
+    ready(kube, "LLMTrainingJob", namespace, "first", "Starting")
+    kube.apply(training_job(namespace, "second", output=output, backoffLimit=1))
+    refused = ready(kube, "LLMTrainingJob", namespace, "second", "OutputOccupied")
+    assert condition(refused, "Stalled")["status"] == "True"
+    assert "LLMTrainingJob first" in condition(refused)["message"]
+    assert kube.list("Pod", namespace, "batch.kubernetes.io/job-name=second-train-a1") == []
+    kube.delete("LLMTrainingJob", namespace, "first")
+    assert pod_of(kube, namespace, "second-train-a1")
 
 
 def test_a_budget_that_is_spent_stops_the_pods_until_it_is_raised(
