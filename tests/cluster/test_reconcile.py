@@ -1,5 +1,7 @@
 """The operator against a real API server: what it waits for, retries, heals and gives up."""
 
+from functools import partial
+
 from llmcloud.api.contract import Outcome, Retry
 from llmcloud.api.names import Reason
 from tests.localcluster.cluster import Cluster
@@ -281,6 +283,23 @@ def test_what_a_pod_said_at_its_end_is_told_though_no_operator_was_there(
     assert status["progress"]["loss"] == 3.5
     assert status["checkpoint"]["step"] == 40
     assert status["goodput"]["productiveSeconds"] == 60
+
+
+def test_the_pods_of_a_job_that_has_ended_go_and_its_result_stays(
+    kube: Kube, operator: OperatorProcess, namespace: str
+) -> None:
+    prepare(kube, namespace)
+    kube.apply(training_job(namespace, podsTTLSeconds=3))
+    end_pod(kube, pod_of(kube, namespace, "train-train-a1"), trained())
+    ended = ready(kube, "LLMTrainingJob", namespace, "train", "Succeeded")
+    labels = "llmcloud.dev/owner-name=train"
+    for kind in ("Job", "Pod"):
+        found = partial(kube.list, kind, namespace, labels)
+        wait_for(f"no {kind}", found, lambda left: not left, 30)
+    later = kube.get("LLMTrainingJob", namespace, "train")
+    assert later is not None
+    assert later["status"] == ended["status"]
+    assert kube.list("Job", namespace, labels) == []
 
 
 def test_the_first_of_two_deployments_has_the_served_name(

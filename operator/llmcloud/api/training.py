@@ -29,6 +29,8 @@ from llmcloud.api.model import (
     TrainingModel,
 )
 
+PODS_TTL_SECONDS = 86400
+
 
 class DatasetReference(ApiModel):
     """A dataset of the same namespace."""
@@ -153,7 +155,7 @@ class LLMTrainingJobSpec(ApiModel):
     """What is trained, on what, how, and where the result goes."""
 
     mutable: ClassVar[frozenset[str]] = frozenset(
-        {"backoffLimit", "budget", "checkpoint", "nodes", "suspend"}
+        {"backoffLimit", "budget", "checkpoint", "nodes", "podsTTLSeconds", "suspend"}
     )
 
     model_config = ConfigDict(
@@ -265,3 +267,10 @@ class LLMTrainingJobSpec(ApiModel):
     evaluation: Evaluation | None = Field(default=None, description="How the result is judged.")
     suspend: bool = Field(default=False, description="True: checkpoint, stop the pods, wait.")
     budget: Budget | None = Field(default=None, description="What training may cost.")
+    pods_ttl_seconds: int = Field(
+        default=PODS_TTL_SECONDS,
+        alias="podsTTLSeconds",
+        description="How long after the job's end its pods stay, with their logs.",
+        ge=0,
+        le=31536000,
+    )

@@ -13,12 +13,7 @@ from functools import partial
 from llmcloud.api.dataset import LLMDatasetSpec
 from llmcloud.api.deployment import LLMDeploymentSpec
 from llmcloud.api.model import TrainingJobModel
-from llmcloud.api.names import (
-    API_VERSION,
-    LABEL_COMPONENT,
-    LABEL_OWNER_UID,
-    Kind,
-)
+from llmcloud.api.names import API_VERSION, LABEL_COMPONENT, LABEL_OWNER_UID, Kind
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.cluster.adapters import adapter_views
 from llmcloud.cluster.client import Client, object_path
@@ -29,6 +24,7 @@ from llmcloud.cluster.jobs import read_jobs, read_pods
 from llmcloud.cluster.keybook import KeyBook
 from llmcloud.cluster.nodes import Nodes
 from llmcloud.cluster.outputs import Outputs
+from llmcloud.cluster.remains import Remains
 from llmcloud.cluster.reports import Reports
 from llmcloud.cluster.shared_reads import SharedReads
 from llmcloud.cluster.warnings import Awaited, explain
@@ -40,6 +36,7 @@ from llmcloud.plan.children import JobView, PodView, pod_view
 from llmcloud.plan.coldstart import to_measure, total_seconds
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, lacks_pods, served_name
+from llmcloud.plan.ended import is_final
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
 from llmcloud.plan.inputs import TrainingWorld, model_references, store_names
@@ -52,7 +49,6 @@ from llmcloud.plan.rollout import counting_window
 from llmcloud.plan.routes import RoutesWorld, holders, unrouted, valid
 from llmcloud.plan.served_model import matches, newest_passing, pinned_model, trained_model
 from llmcloud.plan.tokenizers import tokenizer_jobs
-from llmcloud.plan.training import is_final
 from llmcloud.plan.versions import versions_in_use, versions_may_go
 from llmcloud.plan.waiting import is_stuck, needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook
@@ -94,6 +90,7 @@ class Observer:
         self._reads = SharedReads[Owner | None]()
         self._awaited = Awaited()
         self._outputs = Outputs()
+        self._remains = Remains(client)
 
     async def owner(self, kind: Kind, namespace: str, name: str) -> Owner | None:
         """The custom resource, or None."""
@@ -111,6 +108,8 @@ class Observer:
             self._egress.forget(namespace, name)
         if kind == Kind.ACCESS_KEY:
             self._keys.forget(namespace, name)
+        if kind == Kind.TRAINING_JOB:
+            self._remains.forget(namespace, name)
 
     async def _referred(self, kind: Kind, namespace: str, name: str) -> Owner | None:
         """What many may refer to."""
@@ -165,13 +164,16 @@ class Observer:
     async def training_world(self, owner: Owner) -> tuple[TrainingWorld, Intents]:
         """The World of an LLMTrainingJob.
 
-        A finished one needs no look at anything else, and one whose Job is under way with nothing
-        in its way needs none at what it refers to.
+        One that has ended needs no look but at what is left of it, and one whose Job is under way
+        with nothing in its way needs none at what it refers to.
         """
         now = datetime.now(UTC)
         spec = parse(LLMTrainingJobSpec, owner.spec)
         if is_final(owner) or isinstance(spec, str):
             self._outputs.forget(owner.namespace, owner.name)
+        if is_final(owner):
+            return TrainingWorld(owner, None, (), await self._remains.jobs(owner, now), now), {}
+        if isinstance(spec, str):
             return TrainingWorld(owner, None, (), (), now), {}
         jobs, pods = await read_jobs(self._client, owner)
         room = next((job for job in reversed(jobs) if job.role == ROOM), None)

@@ -18,10 +18,11 @@ from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.dataset import plan_dataset
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld
+from llmcloud.plan.ended import is_final
 from llmcloud.plan.model import Owner, Plan, PodDefaults
 from llmcloud.plan.objectstore import plan_object_store
 from llmcloud.plan.routes import RoutesWorld, plan_routes, unrouted, valid
-from llmcloud.plan.training import is_final, plan_training
+from llmcloud.plan.training import plan_training
 
 ROUTES: Final = "Routes"
 NAMESPACE_GOES: Final = "because it is being terminated"

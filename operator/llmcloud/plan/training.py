@@ -1,6 +1,7 @@
 """LLMTrainingJob: wait for inputs, run numbered attempts, keep what they report, end once.
 
-Complete and Failed are final: the specification is immutable, so nothing is planned after them.
+Complete and Failed are final: the specification is immutable, so after them the pods go, and
+nothing else is planned.
 """
 
 from dataclasses import replace
@@ -13,8 +14,9 @@ from llmcloud.plan import group
 from llmcloud.plan.attempts import Attempt, State, decide_attempt
 from llmcloud.plan.avoidance import start_sentence
 from llmcloud.plan.budget import goodput, is_spent, watched
-from llmcloud.plan.conditions import Judgement, build_conditions, seen_again
+from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
+from llmcloud.plan.ended import is_final, plan_ended
 from llmcloud.plan.fitting import memory_refusal
 from llmcloud.plan.goodput import last_durable, last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, as_loaded, resolve
@@ -45,7 +47,7 @@ def plan_training(world: TrainingWorld, defaults: PodDefaults) -> Plan:
     if owner.deleting:
         return Plan()
     if is_final(owner):
-        return Plan(status=seen_again(owner))
+        return plan_ended(world)
     spec = parse(LLMTrainingJobSpec, owner.spec)
     if isinstance(spec, str):
         judgement = Judgement(False, Reason.SPEC_INVALID, spec, stalled=True)
@@ -91,12 +93,6 @@ def _plan_stop(
     members = _told(world, spec) | {"attempt": number}
     status = _status(world, judgement, "Starting", members)
     return Plan(deletes=deletes, status=status, requeue_seconds=PROGRESS_SECONDS)
-
-
-def is_final(owner: Owner) -> bool:
-    """Whether the job is Complete or Failed, of whatever generation."""
-    final = (Condition.COMPLETE, Condition.FAILED)
-    return any(owner.condition(type_).get("status") == "True" for type_ in final)
 
 
 def _recipe(spec: LLMTrainingJobSpec, inputs: Inputs) -> str:
@@ -183,9 +179,10 @@ def _plan_follow(
     match attempt.state:
         case State.SUCCEEDED:
             status = _succeeded(world, attempt, members)
-            return Plan(deletes=obsolete, status=status)
+            return Plan(deletes=obsolete, status=status, requeue_seconds=spec.pods_ttl_seconds)
         case State.FAILED:
-            return Plan(deletes=obsolete, status=_failed(world, attempt, members))
+            status = _failed(world, attempt, members)
+            return Plan(deletes=obsolete, status=status, requeue_seconds=spec.pods_ttl_seconds)
         case State.RETRY:
             assert attempt.problem is not None
             judgement = Judgement(

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import JobView
+from llmcloud.plan.ended import is_final
 from llmcloud.plan.model import Manifest, Owner, from_timestamp, timestamp
-from llmcloud.plan.training import is_final
 
 DROP_SECONDS = 60.0
 """Between the two: what begins at that moment still pins it."""

@@ -140,6 +140,8 @@ FATES: dict[Kind, dict[str, Fate]] = {
         "trainers are killed": happen.die,
         "hangs": happen.end_of_pods({"phase": "Failed", **HUNG}),
         "a node is lost": happen.end_of_pods({"phase": "Failed", **LEFT}, {"phase": "Running"}),
+        "its pods go at once": happen.spec(podsTTLSeconds=0),
+        "its pods go in a minute": happen.spec(podsTTLSeconds=60),
         "fewer nodes wanted": happen.spec(nodes={"min": 1, "max": 2}),
     },
     Kind.DEPLOYMENT: {

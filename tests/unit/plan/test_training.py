@@ -208,7 +208,7 @@ class TestEnd:
     @pytest.mark.parametrize("passed", [True, False])
     def test_final_stays_final(self, passed: bool) -> None:
         end = status_of(plan(succeeded_job(trained(passed=passed), recipe=RECIPE)))
-        later = plan(dataset=None, stores=(), status=end, now=at(9999), spec={"suspend": True})
+        later = plan(dataset=None, stores=(), status=end, now=at(99999), spec={"suspend": True})
         assert (later.applies, later.deletes, later.requeue_seconds) == ((), (), None)
         assert later.status == end
 
