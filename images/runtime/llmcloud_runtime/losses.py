@@ -36,17 +36,21 @@ class Loss:
 
     (1 - alpha) CE + alpha T^2 KL(teacher || student), both softened by the temperature T
     (G. Hinton, O. Vinyals and J. Dean, "Distilling the Knowledge in a Neural Network", 2015).
+    `smoothing`: the share of every label's weight that all classes get alike (C. Szegedy et al.,
+    "Rethinking the Inception Architecture for Computer Vision", 2016).
     """
 
     def __init__(
         self,
         *,
         shifted: bool,
+        smoothing: float = 0.0,
         teacher: PreTrainedModel | None = None,
         temperature: float = 1.0,
         alpha: float = 0.0,
     ) -> None:
         self.shifted = shifted
+        self._smoothing = smoothing
         self._teacher = teacher
         self._temperature = temperature
         self._alpha = alpha
@@ -73,7 +77,16 @@ class Loss:
             count = (wanted != IGNORED).sum()
         # Of a step without a label the loss is 0.
         count = count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
-        hard = cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum") / count
+        hard = (
+            cross_entropy(
+                logits,
+                wanted,
+                ignore_index=IGNORED,
+                reduction="sum",
+                label_smoothing=self._smoothing,
+            )
+            / count
+        )
         if self._taught is None:
             return hard
         taught, _ = aligned(self._taught, labels, shifted=self.shifted)

@@ -20,6 +20,7 @@ from llmcloud_runtime.data import Data
 from llmcloud_runtime.encoding import Encode, Encoder, Tokenizer, encode_for
 from llmcloud_runtime.errors import VocabularyMismatch
 from llmcloud_runtime.evaluation import Judge
+from llmcloud_runtime.extra import check_extra
 from llmcloud_runtime.flops import Shape
 from llmcloud_runtime.losses import Loss
 from llmcloud_runtime.training import precision_of
@@ -44,6 +45,7 @@ class Prepared:
 
 def prepare(task: TrainingTask, learned: Data, judged: Data, scratch: Path) -> Prepared:
     """Raises ConfigurationInvalid, VocabularyMismatch, DigestMismatch, StoreError."""
+    check_extra(task.extra)
     quantization = methods.quantization_for(task.method)
     source = origin.fetch_pinned(task, "model", task.model, scratch / "base")
     tokenizer = _tokenizer(task, source, learned)
@@ -179,10 +181,12 @@ def _teacher(
 
 
 def _loss(task: TrainingTask, teacher: Any, *, shifted: bool) -> Loss:
+    smoothing = float(task.extra.get("label_smoothing_factor", 0))
     if task.distill is None:
-        return Loss(shifted=shifted)
+        return Loss(shifted=shifted, smoothing=smoothing)
     return Loss(
         shifted=shifted,
+        smoothing=smoothing,
         teacher=teacher,
         temperature=task.distill.temperature,
         alpha=task.distill.alpha,

@@ -93,33 +93,45 @@ def batches_for(global_batch_size: int, length_tokens: int, outputs: int, ranks:
 def arguments_for(
     task: TrainingTask, batches: Batches, total_steps: int, folder: Path
 ) -> TrainingArguments:
-    """What the Trainer is told. Saving and stopping are the callback's."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=total_steps,
-        per_device_train_batch_size=batches.per_device,
-        gradient_accumulation_steps=batches.accumulation,
-        learning_rate=task.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=task.warmup_steps,
-        weight_decay=task.weight_decay,
-        adam_beta2=0.95,
-        bf16=precision_of(task.precision) == torch.bfloat16,
-        seed=task.seed,
-        data_seed=task.seed,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        logging_steps=max(1, min(MOST_LOGGED_STEPS, total_steps // 100)),
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="none",
-        ddp_backend="gloo" if torch.distributed.is_initialized() else None,
-        disable_tqdm=True,
-        log_level="warning",
-    )
+    """What the Trainer is told. Saving and stopping are the callback's.
+
+    Raises ConfigurationInvalid if it does not take what the job adds.
+    """
+    settings: dict[str, Any] = {
+        "lr_scheduler_type": "cosine",
+        "adam_beta2": 0.95,
+        **task.extra,
+        "output_dir": str(folder),
+        "max_steps": total_steps,
+        "per_device_train_batch_size": batches.per_device,
+        "gradient_accumulation_steps": batches.accumulation,
+        "learning_rate": task.learning_rate,
+        "warmup_steps": task.warmup_steps,
+        "weight_decay": task.weight_decay,
+        "bf16": precision_of(task.precision) == torch.bfloat16,
+        "seed": task.seed,
+        "data_seed": task.seed,
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "logging_steps": max(1, min(MOST_LOGGED_STEPS, total_steps // 100)),
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "ddp_backend": "gloo" if torch.distributed.is_initialized() else None,
+        "disable_tqdm": True,
+        "log_level": "warning",
+    }
+    try:
+        return TrainingArguments(**settings)
+    except (ValueError, TypeError, ImportError) as error:
+        if not task.extra:
+            raise
+        raise ConfigurationInvalid(
+            f"transformers' Trainer refuses spec.hyperparameters.extra: {error}"
+        ) from error
 
 
 def train(

@@ -1,9 +1,9 @@
 """LLMTrainingJob: from a dataset and a model to a better model."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from llmcloud.api.base import ApiModel
 from llmcloud.api.common import (
@@ -41,6 +41,16 @@ class DatasetReference(ApiModel):
     )
 
 
+ExtraArguments = Annotated[
+    dict[str, Any],
+    AfterValidator(lambda extra: extra or None),
+    WithJsonSchema(
+        {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "maxProperties": 32}
+    ),
+]
+"""Of any type, as no schema of a CustomResourceDefinition has unions; the operator checks it."""
+
+
 class Hyperparameters(ApiModel):
     """How the model is trained."""
 
@@ -60,6 +70,12 @@ class Hyperparameters(ApiModel):
         default="auto", description="auto: bfloat16 where the accelerator has it."
     )
     seed: int = Field(default=0, description="Of all random numbers.", ge=0, le=2147483647)
+    extra: ExtraArguments | None = Field(
+        default=None,
+        description="More arguments of transformers' Trainer by their names there, each true or "
+        "false, a number or a text, for example max_grad_norm: 0.5; none of those that other "
+        "members of this object decide.",
+    )
 
     model_config = ConfigDict(json_schema_extra=rules(exactly_one_of("maxSteps", "epochs")))
 

@@ -102,6 +102,7 @@ class TrainingTask(ApiModel):
     global_batch_size: int
     precision: Literal["auto", "float32", "bfloat16"]
     seed: int
+    extra: dict[str, bool | int | float | str] = {}
     checkpoint_every_seconds: int | None = None
     checkpoint_every_steps: int | None = None
     checkpoint_keep: int

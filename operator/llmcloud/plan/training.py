@@ -17,6 +17,7 @@ from llmcloud.plan.budget import goodput, is_spent, watched
 from llmcloud.plan.conditions import Judgement, build_conditions
 from llmcloud.plan.elastic import is_stopping, relocated, room_of, scheduling_of, stale_room
 from llmcloud.plan.ended import is_final, plan_ended
+from llmcloud.plan.extra import extra_refusal
 from llmcloud.plan.fitting import memory_refusal
 from llmcloud.plan.goodput import last_durable, last_told, spent_before
 from llmcloud.plan.inputs import Inputs, TrainingWorld, as_loaded, resolve
@@ -71,7 +72,7 @@ def _plan(world: TrainingWorld, spec: LLMTrainingJobSpec, defaults: PodDefaults)
     ended = attempt.state in (State.SUCCEEDED, State.FAILED)
     if not ended and (spec.suspend or is_spent(world, spec)):
         return _plan_suspension(world, spec, attempt.failures)
-    refusal = group.size_refusal(spec) or memory_refusal(spec)
+    refusal = group.size_refusal(spec) or memory_refusal(spec) or extra_refusal(spec)
     if refusal is not None and not ended:
         return _plan_wait(world, spec, refusal, None)
     attempt, wait_seconds = relocated(world, spec, attempt)

@@ -140,6 +140,7 @@ def training_task(
         global_batch_size=hyper.global_batch_size,
         precision=hyper.precision,
         seed=hyper.seed,
+        extra=hyper.extra or {},
         checkpoint_every_seconds=by_time,
         checkpoint_every_steps=checkpoint.every_steps,
         checkpoint_keep=checkpoint.keep,
