@@ -175,18 +175,16 @@ def plan_of(
             stores = tuple((name, find(Kind.OBJECT_STORE, name)) for name in named)
             return plan_dataset(DatasetWorld(owner, stores, (), NOW, trainings=trainings), defaults)
         case Kind.TRAINING_JOB:
-            reference, *_ = owner.spec.get("datasets") or [{}]
-            judged = (owner.spec.get("evaluation") or {}).get("dataset") or {}
+            data = [find(other.kind, other.name) for other in others if other.kind == Kind.DATASET]
             names = [other.name for other in others if other.kind == Kind.OBJECT_STORE]
             jobs = [find(other.kind, other.name) for other in others if other.kind == owner.kind]
             world = TrainingWorld(
                 owner,
-                find(Kind.DATASET, reference.get("name", "")),
+                tuple(dataset for dataset in data if dataset is not None),
                 tuple((name, find(Kind.OBJECT_STORE, name)) for name in names),
                 (),
                 NOW,
                 nodes=nodes,
-                evaluation_dataset=find(Kind.DATASET, judged.get("name", "")),
                 trainings=tuple(job for job in jobs if job is not None and job.name != owner.name),
             )
             return plan_training(world, defaults)

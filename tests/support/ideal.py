@@ -137,11 +137,12 @@ class IdealCluster:
         self, owner: Owner, jobs: tuple[JobView, ...], pods: list[PodView], now: datetime
     ) -> TrainingWorld:
         stores = (("work", self._reference(Kind.OBJECT_STORE, "work")),)
-        dataset = self._reference(Kind.DATASET, "corpus")
+        corpus = self._reference(Kind.DATASET, "corpus")
         # As observe.py: what is under way with nothing in its way needs no references.
         if jobs and jobs[-1].active and not obstacle(jobs[-1].pods, jobs[-1].warnings):
-            return TrainingWorld(owner, None, (), jobs, now, tuple(pods), self.progress)
-        return TrainingWorld(owner, dataset, stores, jobs, now, tuple(pods), self.progress)
+            return TrainingWorld(owner, (), (), jobs, now, tuple(pods), self.progress)
+        datasets = (corpus,) if corpus else ()
+        return TrainingWorld(owner, datasets, stores, jobs, now, tuple(pods), self.progress)
 
     def _deployment(self, owner: Owner, pods: list[PodView], now: datetime) -> DeploymentWorld:
         engines = [child for key, child in self.children.items() if is_engine(*key)]

@@ -131,8 +131,19 @@ class Training:
         """Of the members, unless it is one of them."""
         return str(self._members.get("recipe") or digest(self._members))
 
+    @property
+    def _store_inside(self) -> StoreLocation:
+        return self.location.model_copy(update={"credentials_path": f"/work/{self.name}/keys"})
+
+    def dataset(self, name: str = "data", weight: float = 1.0) -> DatasetInput:
+        """A dataset that `publish_dataset` made."""
+        return DatasetInput(
+            store=self._store_inside, path=f"{name}/", name=name, version=VERSION, weight=weight
+        )
+
     def task(self, attempt: int, ranks: int) -> TrainingTask:
-        inside = self.location.model_copy(update={"credentials_path": f"/work/{self.name}/keys"})
+        inside = self._store_inside
+        mixed: dict[str, float] = self._members.get("mixed") or {"data": 1.0}
         values: dict[str, Any] = {
             "job": self.name,
             "namespace": "n",
@@ -147,7 +158,7 @@ class Training:
                     family="llama", hidden_size=32, layers=2, heads=2, context_length=LENGTH
                 )
             ),
-            "dataset": DatasetInput(store=inside, path="data/", name="data", version=VERSION),
+            "datasets": [self.dataset(name, weight) for name, weight in mixed.items()],
             "output": inside,
             "output_path": f"{self.name}/",
             "learning_rate": 0.003,
@@ -160,7 +171,7 @@ class Training:
             "metrics": [],
             "nodes": ranks,
             "leader": "127.0.0.1" if ranks > 1 else "",
-            **self._members,
+            **{name: value for name, value in self._members.items() if name != "mixed"},
         }
         return TrainingTask(**values)
 
@@ -240,9 +251,11 @@ def send(ranks: Sequence[Rank], number: signal.Signals) -> None:
         rank.process.send_signal(number)
 
 
-def publish_dataset(location: StoreLocation, folder: Path) -> None:
-    """A dataset version of drawn tokens that have something to learn, below `data/`."""
-    draw = np.random.Generator(np.random.PCG64(3))
+def publish_dataset(
+    location: StoreLocation, folder: Path, name: str = "data", seed: int = 3
+) -> None:
+    """A dataset version of drawn tokens that have something to learn, below `name`/."""
+    draw = np.random.Generator(np.random.PCG64(seed))
     steps = draw.integers(1, 4, (SEQUENCES, LENGTH))
     tokens = (np.cumsum(steps, axis=1) % VOCABULARY).astype("<u4")
     (folder / "train").mkdir(parents=True)
@@ -252,7 +265,7 @@ def publish_dataset(location: StoreLocation, folder: Path) -> None:
     tokens[:8].tofile(folder / "validation" / "00000.bin")
     _write_tokenizer(folder / "tokenizer")
     store = open_store(location)
-    path = version_path("data/", VERSION)
+    path = version_path(f"{name}/", VERSION)
     files = {entry.key: entry for entry in upload_folder(store, folder, path)}
 
     def shard(key: str, sequences: int) -> ShardEntry:

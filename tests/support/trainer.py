@@ -91,7 +91,7 @@ class Trainer:
             "task": "causal-lm",
             "method": "pretrain",
             "model": model,
-            "dataset": dataset,
+            "datasets": [dataset] if dataset is not None else [],
             "output": self._store,
             "output_path": f"{name}/",
             "learning_rate": 0.003,

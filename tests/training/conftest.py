@@ -26,6 +26,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreLocation
         task = ProvisionTask(store=location, create=True, owner_uid="uid")
         assert provision(task).succeeded
         publish_dataset(location, folder / "dataset")
+        publish_dataset(location, folder / "other", "other", seed=4)
         yield location
 
 

@@ -4,11 +4,14 @@ Pure: decides before torch is imported whether a model can exist, and with which
 refuses to guess: a shape that does not fit is an error that names the field and the remedy.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from llmcloud.api.contract import Architecture, DatasetManifest, TrainingTask
 from llmcloud.api.model import DATASET_TYPES, FAMILIES
 from llmcloud.cloud.errors import ConfigurationInvalid
+from llmcloud_runtime.errors import VocabularyMismatch
 
 FEED_FORWARD_MULTIPLE = 32
 
@@ -76,6 +79,27 @@ def check_dataset(task: TrainingTask, name: str, manifest: DatasetManifest) -> N
             f"Dataset {name} has {len(manifest.labels)} labels, and there must be two to choose "
             "from; add them to its spec.labels."
         )
+
+
+def check_alike(datasets: Sequence[tuple[str, DatasetManifest]]) -> None:
+    """Raise ConfigurationInvalid or VocabularyMismatch if datasets cannot be mixed."""
+    for (name, one), (other_name, other) in pairwise(datasets):
+        both = f"Datasets {name} and {other_name}, which spec.datasets mixes,"
+        for member, mine, theirs in (
+            ("type", one.type, other.type),
+            ("sequenceLength", one.sequence_length_tokens, other.sequence_length_tokens),
+            ("labels", one.labels, other.labels),
+        ):
+            if mine != theirs:
+                raise ConfigurationInvalid(
+                    f"{both} differ in spec.{member} ({mine} and {theirs}); prepare them alike, or "
+                    "name one of them."
+                )
+        if one.tokenizer_digest != other.tokenizer_digest:
+            raise VocabularyMismatch(
+                f"{both} have other tokenizers; prepare both with the tokenizer of one model "
+                "(spec.tokenizer.model), or name one of them."
+            )
 
 
 def check_length(name: str, manifest: DatasetManifest, context_tokens: int | None) -> None:

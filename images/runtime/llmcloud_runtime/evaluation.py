@@ -1,6 +1,6 @@
 """Measuring a model on held-out records, and simple answers to compare it with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,7 +69,7 @@ class Judge:
             found = self.measure(model).metrics
         return prefixed("base", found)
 
-    def simple(self, training: Records) -> dict[str, float]:
+    def simple(self, training: Iterable[Any]) -> dict[str, float]:
         """What answers without looking reach: the commonest label or text, or the source. None is
         known of chats."""
         if self.task == "seq2seq":

@@ -41,8 +41,14 @@ def lineage_of(
         "seed": str(task.seed),
         **models,
     }
-    if task.dataset is not None:
-        lineage |= {"dataset": task.dataset.name, "datasetVersion": task.dataset.version}
+    if task.datasets:
+        learned = task.datasets
+        lineage |= {
+            "dataset": ", ".join(dataset.name for dataset in learned),
+            "datasetVersion": ", ".join(dataset.version for dataset in learned),
+        }
+        if any(dataset.weight != 1 for dataset in learned):
+            lineage["datasetWeight"] = ", ".join(f"{dataset.weight:g}" for dataset in learned)
     if task.evaluation_dataset is not None:
         judged = task.evaluation_dataset
         lineage |= {"evaluationDataset": judged.name, "evaluationDatasetVersion": judged.version}

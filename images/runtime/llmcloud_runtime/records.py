@@ -5,8 +5,8 @@ Memory holds one offset per example.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +61,44 @@ class Examples:
         return (self[index] for index in range(len(self)))
 
 
+class Mixture:
+    """The examples of one or several datasets to learn from, each with its weight."""
+
+    def __init__(self, datasets: Sequence[Examples], weights: Sequence[float]) -> None:
+        """Each dataset has at least one example."""
+        self.datasets, self._weights = datasets, weights
+
+    def __len__(self) -> int:
+        """Examples stored."""
+        return sum(map(len, self.datasets))
+
+    def __iter__(self) -> Iterator[Record]:
+        """Each example once, dataset by dataset."""
+        return chain.from_iterable(self.datasets)
+
+    @property
+    def epoch_examples(self) -> int:
+        """Examples of one epoch: every dataset's as often as its weight says."""
+        return len(self.order(0))
+
+    def order(self, seed: int) -> GlobalOrder:
+        """Which example is read when."""
+        return GlobalOrder([dataset.sizes for dataset in self.datasets], self._weights, seed)
+
+
 class ExampleReader:
     """A rank's part of the examples in the global order of a seed, by their places in it."""
 
-    def __init__(self, examples: Examples, seed: int, rank: int, ranks: int) -> None:
-        self._examples = examples
+    def __init__(self, mixture: Mixture, seed: int, rank: int, ranks: int) -> None:
+        self._datasets = mixture.datasets
         self._rank, self._ranks = rank, ranks
-        self._order = GlobalOrder([examples.sizes], [1.0], seed)
+        self._order = mixture.order(seed)
 
     def sequence(self, position: int) -> Record:
         """One example."""
         place = self._rank + self._ranks * position
-        _, shards, numbers = self._order.places(np.array([place]))
-        return self._examples.at(int(shards[0]), int(numbers[0]))
+        datasets, shards, numbers = self._order.places(np.array([place]))
+        return self._datasets[int(datasets[0])].at(int(shards[0]), int(numbers[0]))
 
     def close(self) -> None:
         """Nothing is read ahead."""

@@ -41,7 +41,7 @@ from llmcloud_runtime.flops import work_of
 from llmcloud_runtime.group import Group, lost_peers
 from llmcloud_runtime.model_card import lineage_of
 from llmcloud_runtime.progress import Clock, Live
-from llmcloud_runtime.records import Examples
+from llmcloud_runtime.records import ExampleReader, Mixture
 from llmcloud_runtime.resources import cpu_threads, prepare_process
 from llmcloud_runtime.shards import TokenShards
 
@@ -206,12 +206,13 @@ def learn(
 
 
 def mean_tokens(data: Data, prepared: "Prepared") -> float:
-    """Tokens of an example: of packed sequences exactly, of others the mean of the first few."""
-    if not isinstance(data.train, Examples):
+    """Tokens of an example: of packed sequences exactly, of others the mean of a few."""
+    if not isinstance(data.train, Mixture):
         return data.manifest.sequence_length_tokens
-    rows = range(min(SAMPLED_EXAMPLES, len(data.train)))
-    encoded = (prepared.encode(data.train[row], (0, row)) for row in rows)
-    return sum(len(features["input_ids"]) for features in encoded) / len(rows)
+    reader = ExampleReader(data.train, 0, 0, 1)
+    places = range(min(SAMPLED_EXAMPLES, len(data.train)))
+    encoded = (prepared.encode(reader.sequence(place), (0, place)) for place in places)
+    return sum(len(features["input_ids"]) for features in encoded) / len(places)
 
 
 def evaluate(task: TrainingTask, learned: Data, judged: Data, prepared: "Prepared") -> "Measured":
@@ -226,7 +227,7 @@ def evaluate(task: TrainingTask, learned: Data, judged: Data, prepared: "Prepare
     judge = prepared.judge
     found = judge.measure(prepared.model)
     compared = judge.base(prepared.model) if task.method in ADAPTING else {}
-    if isinstance(learned.train, Examples):
+    if isinstance(learned.train, Mixture):
         compared |= judge.simple(learned.train)
     elif learned.train is not None and isinstance(judged.validation, TokenShards):
         compared |= baselines.perplexities(

@@ -30,6 +30,7 @@ from llmcloud.api.model import (
 )
 
 PODS_TTL_SECONDS = 86400
+MOST_DATASETS = 16
 
 
 class DatasetReference(ApiModel):
@@ -38,6 +39,19 @@ class DatasetReference(ApiModel):
     name: Name = Field(description="Name of the LLMDataset, in the same namespace.")
     version: Digest | None = Field(
         default=None, description="Its version; absent: the newest at start, pinned in status."
+    )
+
+
+class WeighedDataset(DatasetReference):
+    """A dataset that is learned from, and how much of it."""
+
+    weight: float = Field(
+        default=1.0,
+        description="How often an epoch reads each of its examples. Its share of all that is read "
+        "is its weight times its size: with the same weight everywhere the datasets are read as if "
+        "they were one.",
+        ge=0.001,
+        le=1000,
     )
 
 
@@ -245,10 +259,10 @@ class LLMTrainingJobSpec(ApiModel):
         default=None, description="Of the method prompt-tuning."
     )
     distill: Distill | None = Field(default=None, description="Of the method distill.")
-    datasets: list[DatasetReference] = Field(
+    datasets: list[WeighedDataset] = Field(
         default=[],
-        description="What it learns from.",
-        max_length=1,
+        description="What it learns from: of one type, one tokenizer and one sequence length.",
+        max_length=MOST_DATASETS,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
     hyperparameters: Hyperparameters | None = Field(

@@ -11,6 +11,7 @@ from llmcloud.api.common import (
     Status,
 )
 from llmcloud.api.contract import CheckpointStatus
+from llmcloud.api.training import MOST_DATASETS
 
 Phase = Literal[
     "Pending", "Queued", "Starting", "Running", "Evaluating", "Succeeded", "Failed", "Suspended"
@@ -47,7 +48,7 @@ class Inputs(ApiModel):
     datasets: list[PinnedDataset] = Field(
         default=[],
         description="Dataset versions.",
-        max_length=16,
+        max_length=MOST_DATASETS,
         json_schema_extra=LIST_MAP_BY_NAME,
     )
     evaluation: PinnedDataset | None = Field(

@@ -47,12 +47,16 @@ class ModelInput(ApiModel):
 
 
 class DatasetInput(ApiModel):
-    """A version of a dataset. `path` is the dataset's output path, above its versions."""
+    """A version of a dataset. `path` is the dataset's output path, above its versions.
+
+    `weight`: how often an epoch reads each of its examples.
+    """
 
     store: StoreLocation
     path: str
     name: str
     version: str
+    weight: float = 1.0
 
 
 class DistillTask(ApiModel):
@@ -74,7 +78,7 @@ class MetricGate(ApiModel):
 class TrainingTask(ApiModel):
     """One attempt of a training job. `recipe` is the digest of all that decides the result.
 
-    `dataset` is None only if nothing is learned; then there is an `evaluation_dataset`.
+    `datasets` is empty only if nothing is learned; then there is an `evaluation_dataset`.
     """
 
     kind: Literal["training"] = "training"
@@ -90,7 +94,7 @@ class TrainingTask(ApiModel):
     lora: Lora | None = None
     prompt_tuning: PromptTuning | None = None
     distill: DistillTask | None = None
-    dataset: DatasetInput | None = None
+    datasets: list[DatasetInput] = []
     evaluation_dataset: DatasetInput | None = None
     output: StoreLocation
     output_path: str

@@ -39,7 +39,7 @@ from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, lacks_p
 from llmcloud.plan.ended import is_final
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
-from llmcloud.plan.inputs import TrainingWorld, model_references, store_names
+from llmcloud.plan.inputs import TrainingWorld, dataset_names, model_references, store_names
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.manifests.engine import WORKER
@@ -172,9 +172,9 @@ class Observer:
         if is_final(owner) or isinstance(spec, str):
             self._outputs.forget(owner.namespace, owner.name)
         if is_final(owner):
-            return TrainingWorld(owner, None, (), await self._remains.jobs(owner, now), now), {}
+            return TrainingWorld(owner, (), (), await self._remains.jobs(owner, now), now), {}
         if isinstance(spec, str):
-            return TrainingWorld(owner, None, (), (), now), {}
+            return TrainingWorld(owner, (), (), (), now), {}
         jobs, pods = await read_jobs(self._client, owner)
         room = next((job for job in reversed(jobs) if job.role == ROOM), None)
         jobs = tuple(job for job in jobs if job.role != ROOM)
@@ -186,15 +186,12 @@ class Observer:
         under_way = live and live[-1].active and not obstacle(live[-1].pods, live[-1].warnings)
         if spec.suspend or under_way:
             nodes = await self._placed_nodes(spec) if spec.nodes.max > spec.nodes.min else ()
-            world = TrainingWorld(owner, None, (), jobs, now, pods, progress, nodes, room)
+            world = TrainingWorld(owner, (), (), jobs, now, pods, progress, nodes, room)
             return replace(world, crowd=crowd), {}
-        datasets = [spec.datasets[0].name if spec.datasets else ""]
-        judged = spec.evaluation.dataset if spec.evaluation else None
-        datasets.append(judged.name if judged else "")
-        found = dict(await self._owners(Kind.DATASET, owner.namespace, filter(None, datasets)))
+        found = dict(await self._owners(Kind.DATASET, owner.namespace, dataset_names(spec)))
         world = TrainingWorld(
             owner,
-            found.get(datasets[0]),
+            tuple(filter(None, found.values())),
             (),
             jobs,
             now,
@@ -202,7 +199,6 @@ class Observer:
             progress,
             await self._placed_nodes(spec),
             room,
-            found.get(datasets[1]),
             await self._trainings(owner.namespace, model_references(spec)),
         )
         stores = store_names(spec, world)

@@ -28,6 +28,7 @@ from llmcloud.api.training_status import PinnedModel
 from llmcloud.plan.accelerators import NodeLabels
 from llmcloud.plan.children import JobView, PodView
 from llmcloud.plan.fitting import length_refusal
+from llmcloud.plan.mixture import mixture_refusal
 from llmcloud.plan.model import Manifest, Owner, parse
 from llmcloud.plan.served_model import no_model, passing, trained_model
 from llmcloud.plan.stores import Missing, StoreAccess, usable_store
@@ -37,11 +38,12 @@ from llmcloud.plan.stores import Missing, StoreAccess, usable_store
 class TrainingWorld:
     """An LLMTrainingJob, what it refers to (None: missing), its Jobs, pods and report.
 
-    `trainings`: jobs whose models it names or selects.
+    `datasets`: those that it names and that there are. `trainings`: jobs whose models it names or
+    selects.
     """
 
     owner: Owner
-    dataset: Owner | None
+    datasets: tuple[Owner, ...]
     stores: tuple[tuple[str, Owner | None], ...]
     jobs: tuple[JobView, ...]
     now: datetime
@@ -51,7 +53,6 @@ class TrainingWorld:
     """None: this installation may not list nodes."""
     room: JobView | None = None
     """The Job that asks for more nodes; none of `jobs`."""
-    evaluation_dataset: Owner | None = None
     trainings: tuple[Owner, ...] = ()
     crowd: int = 1
     """Objects whose pods are awaited."""
@@ -71,6 +72,7 @@ class DatasetAccess:
 
     input: DatasetInput
     store: StoreAccess
+    spec: LLMDatasetSpec
     tokenizer_digest: str | None
     """None where it is not known: of versions but the newest."""
 
@@ -93,7 +95,7 @@ class ModelAccess:
 class Inputs:
     """What an attempt needs besides the specification."""
 
-    dataset: DatasetAccess | None
+    datasets: tuple[DatasetAccess, ...]
     evaluation: DatasetAccess | None
     model: ModelAccess
     teacher: ModelAccess | None
@@ -101,14 +103,14 @@ class Inputs:
 
     @property
     def stores(self) -> tuple[StoreAccess, ...]:
-        parts = (self.dataset, self.evaluation, self.model, self.teacher)
+        parts = (*self.datasets, self.evaluation, self.model, self.teacher)
         found = [part.store for part in parts if part is not None and part.store is not None]
         return (*found, self.output)
 
     @property
     def pins(self) -> Manifest:
         """As `status.inputs` has them, and a Job's annotation."""
-        pins: Manifest = {"datasets": [self.dataset.pin] if self.dataset else []}
+        pins: Manifest = {"datasets": [dataset.pin for dataset in self.datasets]}
         if self.evaluation is not None:
             pins["evaluation"] = self.evaluation.pin
         for role, model in (("model", self.model), ("teacher", self.teacher)):
@@ -131,11 +133,18 @@ def model_references(spec: LLMTrainingJobSpec) -> tuple[TrainingJobModel, ...]:
     return tuple(job for job in (spec.model.training_job, teacher) if job is not None)
 
 
+def dataset_names(spec: LLMTrainingJobSpec) -> tuple[str, ...]:
+    """The datasets that are learned from or judged by, each once."""
+    judged = spec.evaluation.dataset if spec.evaluation else None
+    named = [*spec.datasets, *([judged] if judged else [])]
+    return tuple(dict.fromkeys(dataset.name for dataset in named))
+
+
 def store_names(spec: LLMTrainingJobSpec, world: TrainingWorld) -> tuple[str, ...]:
     """The stores that an attempt reads or writes, as far as they are known."""
     names = [spec.output.store.name]
-    for dataset in (world.dataset, world.evaluation_dataset):
-        dataset_spec = parse(LLMDatasetSpec, dataset.spec) if dataset else ""
+    for dataset in world.datasets:
+        dataset_spec = parse(LLMDatasetSpec, dataset.spec)
         if isinstance(dataset_spec, LLMDatasetSpec):
             names.append(dataset_spec.output.store.name)
     references = [spec.model.store, spec.distill.teacher.store if spec.distill else None]
@@ -180,6 +189,7 @@ def resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs | Missing:
     try:
         inputs = _resolve(world, spec)
         _check_complete(inputs, spec)
+        _check_alike(inputs)
         _check_vocabularies(inputs, spec)
     except _Unmet as unmet:
         return unmet.missing
@@ -214,18 +224,18 @@ def _check_output(world: TrainingWorld, spec: LLMTrainingJobSpec) -> None:
 def _resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs:
     _check_output(world, spec)
     pins = pinned(world)
-    dataset = evaluation = None
-    if spec.datasets:
-        known = (pins.get("datasets") or [{}])[0]
-        dataset = _dataset(world, spec, spec.datasets[0], world.dataset, known)
+    known = {pin["name"]: pin for pin in pins.get("datasets") or []}
+    # By name: to the API server the order of a list of names is nothing that changes it.
+    learned = sorted(spec.datasets, key=lambda dataset: dataset.name)
+    evaluation = None
     if spec.evaluation is not None and spec.evaluation.dataset is not None:
-        known = pins.get("evaluation") or {}
-        evaluation = _dataset(world, spec, spec.evaluation.dataset, world.evaluation_dataset, known)
+        judged = spec.evaluation.dataset
+        evaluation = _dataset(world, spec, judged, pins.get("evaluation") or {})
     teacher = None
     if spec.distill is not None:
         teacher = _model(world, spec, spec.distill.teacher, "teacher", pins)
     return Inputs(
-        dataset,
+        tuple(_dataset(world, spec, one, known.get(one.name, {}), one.weight) for one in learned),
         evaluation,
         _model(world, spec, spec.model, "model", pins),
         teacher,
@@ -234,9 +244,16 @@ def _resolve(world: TrainingWorld, spec: LLMTrainingJobSpec) -> Inputs:
 
 
 def _check_complete(inputs: Inputs, spec: LLMTrainingJobSpec) -> None:
-    if inputs.dataset is None and (spec.method != "evaluate" or inputs.evaluation is None):
+    if not inputs.datasets and (spec.method != "evaluate" or inputs.evaluation is None):
         sentence = "spec.datasets is empty: name what is learned from"
         raise _Unmet(Missing(Reason.SPEC_INVALID, sentence, stalled=True))
+
+
+def _check_alike(inputs: Inputs) -> None:
+    known = [(one.input.name, one.spec, one.tokenizer_digest) for one in inputs.datasets]
+    refusal = mixture_refusal(known)
+    if refusal is not None:
+        raise _Unmet(refusal)
 
 
 def _store(world: TrainingWorld, name: str) -> StoreAccess:
@@ -250,10 +267,11 @@ def _dataset(
     world: TrainingWorld,
     spec: LLMTrainingJobSpec,
     reference: DatasetReference,
-    dataset: Owner | None,
     known: Manifest,
+    weight: float = 1.0,
 ) -> DatasetAccess:
     name = reference.name
+    dataset = next((one for one in world.datasets if one.name == name), None)
     if dataset is None:
         sentence = f"LLMDataset {name} does not exist in this namespace: create it"
         raise _Unmet(Missing(Reason.DATASET_NOT_FOUND, sentence))
@@ -285,8 +303,9 @@ def _dataset(
     path = dataset_spec.output.store.path
     tokenizer = (dataset.status.get("tokenizer") or {}).get("digest")
     return DatasetAccess(
-        DatasetInput(store=access.location, path=path, name=name, version=version),
+        DatasetInput(store=access.location, path=path, name=name, version=version, weight=weight),
         access,
+        dataset_spec,
         tokenizer if version == newest else None,
     )
 
@@ -359,7 +378,8 @@ def _trained(
 
 def _check_vocabularies(inputs: Inputs, spec: LLMTrainingJobSpec) -> None:
     """What the pinned digests can tell; the pod compares the vocabularies themselves."""
-    of_dataset = inputs.dataset.tokenizer_digest if inputs.dataset else None
+    found = (dataset.tokenizer_digest for dataset in inputs.datasets)
+    of_dataset = next(filter(None, found), None)
     of_model = inputs.model.pin.tokenizer_digest if inputs.model.pin else None
     from_scratch = inputs.model.input.architecture is not None
     packed = DATASET_TYPES[spec.task][0] == "text"

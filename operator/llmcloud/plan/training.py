@@ -102,8 +102,11 @@ def _recipe(spec: LLMTrainingJobSpec, inputs: Inputs) -> str:
                 "prompt_tuning"}  # fmt: skip
     wire = spec.model_dump(mode="json", by_alias=True, include=deciding, exclude_none=True)
     parts: Manifest = {"spec": wire}
-    if inputs.dataset is not None:
-        parts["dataset"] = inputs.dataset.input.version
+    learned = [dataset.input for dataset in inputs.datasets]
+    if len(learned) == 1 and learned[0].weight == 1:
+        parts["dataset"] = learned[0].version
+    elif learned:
+        parts["datasets"] = [{"version": one.version, "weight": one.weight} for one in learned]
     if inputs.evaluation is not None:
         parts["evaluation"] = inputs.evaluation.input.version
     for role, model in (("model", inputs.model), ("teacher", inputs.teacher)):

@@ -52,8 +52,8 @@ def test_the_smallest_object_of_each_kind(kind: Kind) -> None:
             "similarityPercent", id="a similarity that nothing has",
         ),
         pytest.param(
-            Kind.TRAINING_JOB, {"datasets": [{"name": "a"}, {"name": "b"}]}, "datasets",
-            id="two datasets",
+            Kind.TRAINING_JOB, {"datasets": [{"name": "a", "weight": 0}]}, "weight",
+            id="a dataset of no weight",
         ),
         pytest.param(
             Kind.TRAINING_JOB, {"hyperparameters": {"maxSteps": 0}}, "maxSteps", id="no steps"

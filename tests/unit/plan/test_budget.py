@@ -43,7 +43,7 @@ def plan(
     owner = make_owner(Kind.TRAINING_JOB, spec={**SPEC, **spec}, status=status)
     theirs = tuple(pod for job in jobs for pod in job.pods) if pods is None else pods
     stores = (("work", ready_store("work")),)
-    world = TrainingWorld(owner, ready_dataset(), stores, jobs, at(seconds), theirs, progress)
+    world = TrainingWorld(owner, (ready_dataset(),), stores, jobs, at(seconds), theirs, progress)
     return plan_training(world, DEFAULTS)
 
 

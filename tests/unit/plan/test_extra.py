@@ -31,7 +31,7 @@ def plan(extra: Manifest | None) -> Plan:
     if extra is not None:
         hyperparameters["extra"] = extra
     owner = make_owner(Kind.TRAINING_JOB, spec={"hyperparameters": hyperparameters})
-    return plan_training(TrainingWorld(owner, ready_dataset(), STORES, (), NOW), DEFAULTS)
+    return plan_training(TrainingWorld(owner, (ready_dataset(),), STORES, (), NOW), DEFAULTS)
 
 
 def test_the_pod_is_told_and_the_recipe_is_another() -> None:

@@ -36,7 +36,7 @@ def plan(sequence_length: int = 128, type_: str = "text", **spec: Any) -> Plan:
     dataset = make_owner(Kind.DATASET, "corpus", spec=members, status=status)
     owner = make_owner(Kind.TRAINING_JOB, spec=spec)
     return plan_training(
-        TrainingWorld(owner, dataset, (("work", ready_store("work")),), (), NOW), DEFAULTS
+        TrainingWorld(owner, (dataset,), (("work", ready_store("work")),), (), NOW), DEFAULTS
     )
 
 

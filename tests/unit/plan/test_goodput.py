@@ -44,7 +44,7 @@ def plan(
 ) -> Plan:
     owner = make_owner(Kind.TRAINING_JOB, spec=spec, status=status)
     theirs = tuple(pod for job in jobs for pod in job.pods) if pods is None else pods
-    world = TrainingWorld(owner, ready_dataset(), STORES, jobs, at(seconds), theirs, progress)
+    world = TrainingWorld(owner, (ready_dataset(),), STORES, jobs, at(seconds), theirs, progress)
     return plan_training(world, DEFAULTS)
 
 

@@ -51,7 +51,7 @@ def plan(
     owner = make_owner(Kind.TRAINING_JOB, spec={**ELASTIC, **(spec or {})}, status=status)
     theirs = tuple(pod for job in jobs for pod in job.pods) if pods is None else pods
     world = TrainingWorld(
-        owner, ready_dataset(), STORES, jobs, at(seconds), theirs, None, (), room
+        owner, (ready_dataset(),), STORES, jobs, at(seconds), theirs, None, (), room
     )  # fmt: skip
     return plan_training(world, DEFAULTS)
 

@@ -72,13 +72,13 @@ def plan(
     spec: Manifest,
     *trainings: Owner,
     data: Owner | None = None,
-    judged: Owner | None = None,
+    others: tuple[Owner, ...] = (),
     jobs: tuple[JobView, ...] = (),
     status: Manifest | None = None,
 ) -> Plan:
     owner = make_owner(Kind.TRAINING_JOB, spec=spec, status=status)
     world = TrainingWorld(
-        owner, data or dataset(), STORES, jobs, NOW, evaluation_dataset=judged, trainings=trainings
+        owner, (data or dataset(), *others), STORES, jobs, NOW, trainings=trainings
     )
     return plan_training(world, DEFAULTS)
 
@@ -179,8 +179,8 @@ def test_an_evaluation_needs_no_training_data() -> None:
         "hyperparameters": None,
         "evaluation": {"dataset": {"name": "test"}, "metrics": [{"name": "perplexity"}]},
     }
-    task = task_of(plan(spec, trained(), judged=dataset(name="test")))
-    assert task.dataset is None
+    task = task_of(plan(spec, trained(), others=(dataset(name="test"),)))
+    assert task.datasets == []
     assert task.evaluation_dataset is not None
     assert task.evaluation_dataset.name == "test"
 
@@ -240,7 +240,7 @@ def test_a_model_is_waited_for(trainings: tuple[Owner, ...], reason: Reason) -> 
 
 def test_an_older_versions_vocabulary_is_left_to_the_pod() -> None:
     spec = TUNED | {"datasets": [{"name": "corpus", "version": VERSION_2}]}
-    assert task_of(plan(spec, trained(tokenizer=OTHER_DIGEST))).dataset is not None
+    assert task_of(plan(spec, trained(tokenizer=OTHER_DIGEST))).datasets != []
 
 
 def test_the_smallest_job_needs_no_other() -> None:

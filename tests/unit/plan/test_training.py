@@ -49,7 +49,8 @@ def plan(
     **metadata: Any,
 ) -> Plan:
     owner = make_owner(Kind.TRAINING_JOB, spec=spec, status=status, **metadata)
-    world = TrainingWorld(owner, dataset, stores, jobs, now, pods, progress)
+    datasets = (dataset,) if dataset else ()
+    world = TrainingWorld(owner, datasets, stores, jobs, now, pods, progress)
     return plan_training(world, DEFAULTS)
 
 
@@ -100,7 +101,8 @@ def test_an_attempt_starts_with_its_version_pinned_on_the_job_and_in_the_status(
     pins = json.loads(child["metadata"]["annotations"][ANNOTATION_INPUTS])
     assert pins == {"datasets": [{"name": "corpus", "version": VERSION_1}]}
     assert status_of(planned)["inputs"]["datasets"] == [{"name": "corpus", "version": VERSION_1}]
-    assert (task["dataset"]["version"], task["dataset"]["path"]) == (VERSION_1, "corpus/")
+    (learned,) = task["datasets"]
+    assert (learned["version"], learned["path"]) == (VERSION_1, "corpus/")
     assert (status_of(planned)["phase"], said(planned.status)) == (
         "Starting",
         ("False", "Starting"),

@@ -43,7 +43,7 @@ def task(**changes: Any) -> TrainingTask:
         "task": "causal-lm",
         "method": "pretrain",
         "model": ModelInput(architecture=architecture()),
-        "dataset": DatasetInput(store=STORE, path="corpus/", name="corpus", version="sha256:v"),
+        "datasets": [DatasetInput(store=STORE, path="corpus/", name="corpus", version="sha256:v")],
         "output": STORE,
         "output_path": "out/",
         "learning_rate": 0.001,

@@ -29,7 +29,7 @@ def task(**members: Any) -> TrainingTask:
         "task": "causal-lm",
         "method": "lora",
         "model": ModelInput(hub=HubInput(name="org/base", revision="main")),
-        "dataset": DatasetInput(store=STORE, path="data/", name="corpus", version=VERSION),
+        "datasets": [DatasetInput(store=STORE, path="data/", name="corpus", version=VERSION)],
         "evaluation_dataset": DatasetInput(store=STORE, path="t/", name="test", version=VERSION),
         "output": STORE,
         "output_path": "wiki/",

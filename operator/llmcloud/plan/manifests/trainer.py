@@ -128,7 +128,7 @@ def training_task(
         lora=spec.lora,
         prompt_tuning=spec.prompt_tuning,
         distill=distill,
-        dataset=inputs.dataset.input if inputs.dataset else None,
+        datasets=[dataset.input for dataset in inputs.datasets],
         evaluation_dataset=inputs.evaluation.input if inputs.evaluation else None,
         output=inputs.output.location,
         output_path=spec.output.store.path,
