@@ -22,11 +22,11 @@ from llmcloud.plan.adapters import AdapterView
 from llmcloud.plan.dataset import DatasetWorld, dataset_stores, plan_dataset
 from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, Plan, PodDefaults, owner_from, parse
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
 from llmcloud.plan.served_model import newest_passing
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DEFAULTS: Final = PodDefaults(

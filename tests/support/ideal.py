@@ -27,12 +27,12 @@ from llmcloud.plan.deployment import plan_deployment
 from llmcloud.plan.deployment_world import DeploymentWorld, engine_view
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, from_timestamp, owner_from
 from llmcloud.plan.model import timestamp as written
 from llmcloud.plan.objectstore import StoreWorld, plan_object_store
 from llmcloud.plan.routes import RoutesWorld, plan_routes
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from llmcloud.scaling.observation import Decision
 from tests.support import worlds
 

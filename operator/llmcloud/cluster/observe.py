@@ -39,7 +39,6 @@ from llmcloud.plan.deployment_world import DeploymentWorld, engine_view, lacks_p
 from llmcloud.plan.ended import is_final
 from llmcloud.plan.failures import obstacle
 from llmcloud.plan.group import ROOM
-from llmcloud.plan.inputs import TrainingWorld, dataset_names, model_references, store_names
 from llmcloud.plan.manifests.egress import COMPONENT as EGRESS
 from llmcloud.plan.manifests.engine import COMPONENT as ENGINE
 from llmcloud.plan.manifests.engine import WORKER
@@ -49,6 +48,7 @@ from llmcloud.plan.rollout import counting_window
 from llmcloud.plan.routes import RoutesWorld, holders, unrouted, valid
 from llmcloud.plan.served_model import matches, newest_passing, pinned_model, trained_model
 from llmcloud.plan.tokenizers import tokenizer_jobs
+from llmcloud.plan.training_world import TrainingWorld, dataset_names, model_references, store_names
 from llmcloud.plan.versions import versions_in_use, versions_may_go
 from llmcloud.plan.waiting import is_stuck, needs_events
 from llmcloud.scaling.book import Replicas, ScalingBook

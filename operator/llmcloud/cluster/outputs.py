@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from llmcloud.api.names import Kind
 from llmcloud.api.training import LLMTrainingJobSpec
-from llmcloud.plan.inputs import rival_of
 from llmcloud.plan.model import Owner
+from llmcloud.plan.training_world import rival_of
 
 Read = Callable[[Kind, str, str], Awaitable[Owner | None]]
 Output = tuple[str, str, str]

@@ -16,8 +16,8 @@ from llmcloud.plan.goodput import (
     last_told,
     totals_of,
 )
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
+from llmcloud.plan.training_world import TrainingWorld
 
 
 def is_spent(world: TrainingWorld, spec: LLMTrainingJobSpec) -> bool:

@@ -7,11 +7,11 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt, State, moved_attempt
 from llmcloud.plan.avoidance import given_up_seconds
 from llmcloud.plan.group import first_size, sizes, smaller, wants_room
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.manifests.room import room_job
 from llmcloud.plan.model import Manifest, ObjectRef, PodDefaults
 from llmcloud.plan.placement import Scheduling, next_move, schedule
 from llmcloud.plan.stores import Missing
+from llmcloud.plan.training_world import TrainingWorld
 
 LATE_SECONDS = 15.0
 """A pod that is there so long after its grace period is on a lost node."""

@@ -8,8 +8,8 @@ from datetime import datetime
 from llmcloud.api.names import Condition
 from llmcloud.api.training import PODS_TTL_SECONDS
 from llmcloud.plan.conditions import seen_again
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Owner, Plan, from_timestamp
+from llmcloud.plan.training_world import TrainingWorld
 
 FINAL = (Condition.COMPLETE, Condition.FAILED)
 

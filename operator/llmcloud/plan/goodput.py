@@ -15,8 +15,8 @@ from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.attempts import Attempt
 from llmcloud.plan.children import ANNOTATION_SPENT, PodView
 from llmcloud.plan.group import ROOM
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, from_timestamp
+from llmcloud.plan.training_world import TrainingWorld
 
 HOUR_SECONDS = 3600
 _HOURS_DIGITS = 4

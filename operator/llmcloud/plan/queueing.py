@@ -1,8 +1,8 @@
 """A Job in one of Kueue's queues: why it is held back, and what becomes of one that is evicted."""
 
 from llmcloud.plan.children import JobView
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest
+from llmcloud.plan.training_world import TrainingWorld
 
 WORDS_MOST = 1000
 

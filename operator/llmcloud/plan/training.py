@@ -20,11 +20,12 @@ from llmcloud.plan.ended import is_final, plan_ended
 from llmcloud.plan.extra import extra_refusal
 from llmcloud.plan.fitting import memory_refusal
 from llmcloud.plan.goodput import last_durable, last_told, spent_before
-from llmcloud.plan.inputs import Inputs, TrainingWorld, as_loaded, resolve
+from llmcloud.plan.inputs import Inputs, resolve
 from llmcloud.plan.manifests.trainer import meeting_service, training_job
 from llmcloud.plan.model import Manifest, ObjectRef, Owner, Plan, PodDefaults, parse
 from llmcloud.plan.queueing import is_evicted, queue_sentence
 from llmcloud.plan.stores import Missing
+from llmcloud.plan.training_world import TrainingWorld, as_loaded
 from llmcloud.plan.waiting import look_again_seconds
 
 PROGRESS_SECONDS = 5.0

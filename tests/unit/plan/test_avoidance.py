@@ -10,10 +10,10 @@ from llmcloud.plan.attempts import STEADY_SECONDS, retry_delay_seconds
 from llmcloud.plan.avoidance import GIVEN_UP_SECONDS, NODES_MOST, avoided_after, suspects
 from llmcloud.plan.children import ANNOTATION_AVOIDED, JobView, job_view
 from llmcloud.plan.group import SHRINK_SECONDS
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.placement import Scheduling
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     NOW,
@@ -117,7 +117,7 @@ def plan(*jobs: JobView, seconds: float = 0, nodes: tuple[int, int] = (2, 2)) ->
     spec = {"nodes": {"min": nodes[0], "max": nodes[1]}}
     owner = make_owner(Kind.TRAINING_JOB, spec=spec, status={"attempt": len(jobs)})
     pods = tuple(pod for job in jobs for pod in job.pods)
-    world = TrainingWorld(owner, ready_dataset(), STORES, jobs, at(seconds), pods)
+    world = TrainingWorld(owner, (ready_dataset(),), STORES, jobs, at(seconds), pods)
     return plan_training(world, DEFAULTS)
 
 

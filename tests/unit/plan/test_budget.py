@@ -3,9 +3,9 @@
 from llmcloud.api.contract import Progress
 from llmcloud.api.names import Kind
 from llmcloud.plan.children import JobView, PodView, job_view, pod_view
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan, timestamp
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.telling import spent, told
 from tests.support.worlds import (
     DEFAULTS,

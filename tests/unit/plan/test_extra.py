@@ -7,9 +7,9 @@ import pytest
 from llmcloud.api.names import Kind
 from llmcloud.api.training import Hyperparameters, LLMTrainingJobSpec
 from llmcloud.plan.extra import extra_refusal
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     NOW,

@@ -7,9 +7,9 @@ import pytest
 from llmcloud.api.names import Kind, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.fitting import fewest_weights, memory_refusal, quantity
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     NOW,

@@ -9,9 +9,9 @@ import pytest
 from llmcloud.api.contract import Outcome, Progress, Retry
 from llmcloud.api.names import Kind, Reason
 from llmcloud.plan.children import ANNOTATION_SPENT, JobView, PodView, job_view, pod_view
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan, timestamp
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.telling import spent, told
 from tests.support.worlds import (
     DEFAULTS,

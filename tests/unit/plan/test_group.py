@@ -8,9 +8,9 @@ from llmcloud.api.names import LABEL_COMPONENT, Kind
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.children import ANNOTATION_BASE, JobView, PodView, job_view
 from llmcloud.plan.group import ROOM, SHRINK_SECONDS, Resize, first_size, sizes, smaller
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     NOW,

@@ -9,9 +9,9 @@ import pytest
 from llmcloud.api.contract import Progress, TrainingTask
 from llmcloud.api.names import Kind, Reason
 from llmcloud.plan.children import ANNOTATION_INPUTS, JobView
-from llmcloud.plan.inputs import TrainingWorld, as_loaded, rival_of
 from llmcloud.plan.model import Manifest, Owner, Plan, owner_from
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld, as_loaded, rival_of
 from tests.support.worlds import (
     DEFAULTS,
     MODEL_DIGEST,
@@ -256,7 +256,7 @@ def test_what_a_pod_found_of_a_hubs_model_is_told_and_kept_and_changes_no_recipe
     job = replace(make_job(recipe=recipe_of(first), phase="Running"), inputs=pins)
     told = Progress(attempt=1, models={"model": found["url"], "modelDigest": MODEL_DIGEST})
     owner = make_owner(Kind.TRAINING_JOB, spec=tuned, status=first.status)
-    running = TrainingWorld(owner, dataset(), STORES, (job,), NOW, job.pods, told)
+    running = TrainingWorld(owner, (dataset(),), STORES, (job,), NOW, job.pods, told)
     status = plan_training(running, DEFAULTS).status
     assert status is not None
     assert status["inputs"]["model"] == found
@@ -271,7 +271,7 @@ def test_what_a_pod_tells_of_its_model_is_not_believed_if_it_is_no_digest() -> N
     told = Progress(attempt=1, models={"model": "x" * 9000, "modelDigest": "none"})
     owner = make_owner(Kind.TRAINING_JOB, spec=tuned)
     pins = {"model": {"url": "hf://team/base@main"}}
-    assert as_loaded(pins, TrainingWorld(owner, None, (), (), NOW), told) == pins
+    assert as_loaded(pins, TrainingWorld(owner, (), (), (), NOW), told) == pins
 
 
 def job_with(name: str, created: str = "2026-05-01T12:00:00Z", attempt: int = 0) -> Owner:
@@ -299,7 +299,7 @@ def test_whose_output_it_is(others: list[Owner], rival: str) -> None:
 
 def test_the_later_of_two_jobs_with_one_output_has_no_pod() -> None:
     owner = make_owner(Kind.TRAINING_JOB)
-    world = TrainingWorld(owner, dataset(), STORES, (), NOW, rival="first")
+    world = TrainingWorld(owner, (dataset(),), STORES, (), NOW, rival="first")
     planned = plan_training(world, DEFAULTS)
     assert planned.applies == ()
     conditions = by_type(planned.status)
@@ -312,6 +312,6 @@ def test_the_later_of_two_jobs_with_one_output_has_no_pod() -> None:
         in (conditions["Ready"]["message"])
     )
     begun = make_job(recipe="r", phase="Running")
-    running = TrainingWorld(owner, dataset(), STORES, (begun,), NOW, begun.pods, rival="first")
+    running = TrainingWorld(owner, (dataset(),), STORES, (begun,), NOW, begun.pods, rival="first")
     status = plan_training(running, DEFAULTS).status
     assert by_type(status)["Stalled"]["status"] == "False"

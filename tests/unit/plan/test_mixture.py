@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from llmcloud.api.names import Kind, Reason
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, Plan
 from llmcloud.plan.training import plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     NOW,

@@ -6,10 +6,10 @@ import pytest
 
 from llmcloud.api.names import LABEL_QUEUE, Condition, Kind
 from llmcloud.plan.children import JobView, PodView, job_view
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Plan
 from llmcloud.plan.queueing import WORDS_MOST, why_held
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     VERSION_1,
@@ -35,7 +35,7 @@ def plan(
 ) -> Plan:
     world = TrainingWorld(
         make_owner(Kind.TRAINING_JOB, spec=QUEUE, status=status),
-        ready_dataset(),
+        (ready_dataset(),),
         (("work", ready_store("work")),),
         jobs,
         at(seconds),

@@ -9,9 +9,9 @@ import pytest
 from llmcloud.api.contract import CheckpointStatus, Progress, Retry
 from llmcloud.api.names import ANNOTATION_RECIPE, Kind, Reason
 from llmcloud.plan.children import ANNOTATION_FAILURES, ANNOTATION_INPUTS, JobView, PodView
-from llmcloud.plan.inputs import TrainingWorld
 from llmcloud.plan.model import Manifest, Owner, Plan
 from llmcloud.plan.training import PROGRESS_SECONDS, plan_training
+from llmcloud.plan.training_world import TrainingWorld
 from tests.support.worlds import (
     DEFAULTS,
     MODEL_DIGEST,

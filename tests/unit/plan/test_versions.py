@@ -12,9 +12,10 @@ from llmcloud.api.names import Kind, Reason
 from llmcloud.api.training import LLMTrainingJobSpec
 from llmcloud.plan.children import JobView
 from llmcloud.plan.dataset import DatasetWorld, plan_dataset
-from llmcloud.plan.inputs import Inputs, TrainingWorld, resolve
+from llmcloud.plan.inputs import Inputs, resolve
 from llmcloud.plan.model import Manifest, Owner
 from llmcloud.plan.stores import Missing
+from llmcloud.plan.training_world import TrainingWorld
 from llmcloud.plan.versions import IN_USE_SECONDS, versions_in_use
 from tests.support.worlds import (
     DEFAULTS,
@@ -142,7 +143,7 @@ def resolved(job: Owner, dataset_status: Manifest) -> Inputs | Missing:
     dataset = make_owner(Kind.DATASET, "corpus", status=dataset_status)
     stores = (("work", ready_store("work")),)
     spec = LLMTrainingJobSpec.model_validate(job.spec)
-    return resolve(TrainingWorld(job, dataset, stores, (), NOW), spec)
+    return resolve(TrainingWorld(job, (dataset,), stores, (), NOW), spec)
 
 
 def test_no_job_begins_with_a_version_that_leaves_and_one_that_did_goes_on() -> None:
@@ -153,7 +154,7 @@ def test_no_job_begins_with_a_version_that_leaves_and_one_that_did_goes_on() -> 
     for job in (training("other", VERSIONS[1]), training("old", VERSIONS[4], VERSIONS[4])):
         found = resolved(job, LEAVING)
         assert isinstance(found, Inputs)
-        assert found.dataset is not None
+        assert found.datasets
 
 
 @dataclass
@@ -202,8 +203,8 @@ class Namespace:
         """All jobs that may, by what they saw; one whose version is not there fails at once."""
         for place, job in enumerate(self.jobs):
             found = resolved(job, self.seen[job.name]) if job.name in self.seen else None
-            if isinstance(found, Inputs) and found.dataset is not None and not pins(job):
-                version = found.dataset.input.version
+            if isinstance(found, Inputs) and found.datasets and not pins(job):
+                version = found.datasets[0].input.version
                 if version in self.store:
                     self.jobs[place] = training(job.name, version, version)
 
