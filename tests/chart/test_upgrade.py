@@ -110,7 +110,7 @@ def test_two_operators_each_keep_to_their_namespace_and_go_one_by_one(
         first = stack.enter_context(operator_of(cluster, "one", tmp_path))
         stack.enter_context(operator_of(cluster, "two", tmp_path))
         for namespace in ("team-c", "team-a", "team-b"):
-            apply(releases, namespace, store("mine", reclaimPolicy="Delete"))
+            apply(releases, namespace, store("mine", create=True, reclaimPolicy="Delete"))
         for namespace in ("team-a", "team-b"):
             wait_for(f"the Job in {namespace}", partial(has_job, namespace, "mine"), bool, 60)
         assert not has_job("team-c", "mine")
