@@ -99,7 +99,7 @@ def test_two_operators_each_keep_to_their_namespace_and_go_one_by_one(
     kube.namespace("team-c")
 
     def is_told(namespace: str, name: str) -> bool:
-        return bool(condition(kube.get("ObjectStore", namespace, name)).get("message"))
+        return bool(condition(kube.get("ObjectStore", namespace, name))["status"] != "Unknown")
 
     def has_job(namespace: str, name: str) -> bool:
         return kube.get("Job", namespace, f"{name}-store-a1") is not None
