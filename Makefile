@@ -25,7 +25,7 @@ check: setup ## Format, lint, types, layers, unit, golden, rules (under a minute
 	@.venv/bin/ruff format --quiet --check . && .venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q tests/unit tests/golden tests/rules
+	@$(PY) -m pytest -q -n auto tests/unit tests/golden tests/rules
 
 generate: setup ## Write crds/, the chart's copies, docs/api.md, requirements/*.lock
 	@UV=.venv/bin/uv requirements/lock.sh

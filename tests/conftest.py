@@ -69,8 +69,9 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped
         return _lane(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
-    return Lanes(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes | None:
+    """Lanes for `make test`; xdist's own for `make check`, whose tests wait for nothing."""
+    return Lanes(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def _phase(item: pytest.Item) -> str:

@@ -17,7 +17,7 @@ from tests.localcluster.paths import cache_folder, locked
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / ".venv" / "bin"
 STATE = Path(os.environ.get("LLMCLOUD_STATE", ROOT / ".cluster"))
-LANES = ("-n", "3")  # see tests/conftest.py
+LANES = ("-n", "3", "--dist", "loadscope")  # see tests/conftest.py
 CHECKS: tuple[tuple[str, list[str | Path]], ...] = (
     ("format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
     ("lint", [BIN / "ruff", "check", "--quiet", "."]),

@@ -43,14 +43,14 @@ def test_the_order_is_the_same_at_any_number_of_ranks_and_from_any_sample_on(
 
 
 def test_a_share_is_weight_times_size(tmp_path: Path) -> None:
-    mixture = Mixture([examples(tmp_path, "a", 30), examples(tmp_path, "b", 10)], [1, 5])
-    assert (len(mixture), mixture.epoch_examples) == (40, 80)
+    mixture = Mixture([examples(tmp_path, "a", 3000), examples(tmp_path, "b", 1000)], [1, 5])
+    assert (len(mixture), mixture.epoch_examples) == (4000, 8000)
     datasets, _, _ = mixture.order(5).places(np.arange(EXACT_AFTER))
     assert np.mean(datasets == 0) == pytest.approx(30 / 80, abs=1 / CYCLE_SLOTS)
 
 
 def test_with_the_same_weight_every_example_is_read_as_often(tmp_path: Path) -> None:
-    mixture = Mixture([examples(tmp_path, "a", 12), examples(tmp_path, "b", 4)], [1, 1])
+    mixture = Mixture([examples(tmp_path, "a", 1200), examples(tmp_path, "b", 400)], [1, 1])
     drawn = Counter(zip(*mixture.order(5).places(np.arange(EXACT_AFTER)), strict=True))
     assert len(drawn) == len(mixture) == mixture.epoch_examples
     assert max(drawn.values()) - min(drawn.values()) <= LANES
