@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from llmcloud.api.contract import ENV_AUTHORITIES, ExitCode, ProvisionTask
+from llmcloud.api.contract import ENV_AUTHORITIES, ExitCode, Outcome, ProvisionTask, Retry
 from llmcloud.api.names import Reason
 from tests.contract.certificates import write_certificate
 from tests.contract.servers import Certificate, Server, azurite, fake_gcs, versitygw
 from tests.contract.test_pod import environment, run, wire
 from tests.contract.website import website
 
+ATTEMPTS = 3
 __all__ = ["environment"]  # the fixture
 
 CLIENTS = """
@@ -39,6 +40,15 @@ def certificate(tmp_path: Path) -> Certificate:
     return write_certificate(tmp_path / "tls")
 
 
+def provisioned(environment: dict[str, str], task: str) -> tuple[int, Outcome]:
+    """Of a task that is tried again while the environment is to blame, as the operator does."""
+    for _ in range(ATTEMPTS):
+        code, outcome, _ = run(environment, task)
+        if outcome.retry is not Retry.ENVIRONMENT:
+            break
+    return code, outcome
+
+
 @pytest.mark.parametrize("start", [versitygw, fake_gcs, azurite], ids=["aws", "gcp", "azure"])
 def test_a_store_is_trusted_by_them_and_not_without(
     start: Callable[[Path, Certificate], AbstractContextManager[Server]],
@@ -52,8 +62,8 @@ def test_a_store_is_trusted_by_them_and_not_without(
         assert (code, outcome.reason) == (ExitCode.FAILED, Reason.STORE_UNREACHABLE)
         assert "is not trusted" in outcome.message
         assert "caBundle" in outcome.message
-        code, outcome, _ = run(environment | {ENV_AUTHORITIES: str(certificate[0])}, task)
-        assert (code, outcome.reason) == (ExitCode.OK, Reason.PROVISIONED), outcome
+        code, outcome = provisioned(environment | {ENV_AUTHORITIES: str(certificate[0])}, task)
+        assert (code, outcome.reason) == (ExitCode.OK, Reason.PROVISIONED), outcome.message
 
 
 def test_clients_trust_them_besides_the_roots_of_the_image(
