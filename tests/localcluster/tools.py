@@ -19,6 +19,7 @@ from tests.localcluster.paths import LocalClusterError, cache_folder, locked, sa
 
 MODULES = Path(__file__).with_name("tools")
 PROGRESS_SECONDS = 15
+DISK_LOOKS = 5
 DISK_BYTES_NEEDED = 25_000_000_000
 
 
@@ -198,5 +199,8 @@ def require_free_disk(folder: Path) -> None:
 def held(folder: Path) -> int:
     """The bytes on disk under `folder`; what goes meanwhile is not counted, mounts neither."""
     command = ("du", "--summarize", "--one-file-system", "--block-size=1", str(folder))
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return int(found.stdout.split()[0])
+    for _ in range(DISK_LOOKS):
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.stdout:  # nothing, if a folder goes while du reads it
+            return int(found.stdout.split()[0])
+    return 0
