@@ -42,7 +42,7 @@ def _bad_moments(child: Object) -> list[str]:
     for container in status.get("containerStatuses") or []:
         for state in (container.get("state") or {}, container.get("lastState") or {}):
             end = state.get("terminated") or {}
-            if end.get("exitCode"):
+            if end.get("exitCode") and end.get("finishedAt"):  # of an evicted one nobody knows when
                 moments.append(end["finishedAt"])
     return moments
 
