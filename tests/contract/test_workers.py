@@ -155,7 +155,7 @@ def test_a_source_that_changes_is_read_again_and_no_other_part(
             run(task_of(there, "out/", 1, 1), tmp_path, 0)
     with behind(location) as (there, proxy):
         outcome = run(task_of(there, "out/", 2, 1), tmp_path, 0)
-    again = read_objects(proxy.requests)
+    again = sorted(set(read_objects(proxy.requests)))  # one may be asked for twice
     assert last in again
     assert len(again) < OBJECTS / 2
     assert again == [f"raw/{number:02d}.jsonl" for number in range(OBJECTS)][-len(again) :]
