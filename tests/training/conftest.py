@@ -13,8 +13,15 @@ from tests.support.ranks import Runtime, Training, publish_dataset, runtime_imag
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Iterator[Runtime]:
-    with runtime_image() as image, forking(image) as runtime:
+def image() -> Iterator[Runtime]:
+    """Whose processes start as a pod's do."""
+    with runtime_image() as image:
+        yield image
+
+
+@pytest.fixture(scope="session")
+def runtime(image: Runtime) -> Iterator[Runtime]:
+    with forking(image) as runtime:
         yield runtime
 
 

@@ -14,7 +14,7 @@ import pytest
 from llmcloud.api.contract import ExitCode, ModelManifest, Outcome
 from llmcloud.api.names import Reason
 from llmcloud.cloud.manifest import MANIFEST, download, files_digest, read_manifest
-from tests.support.ranks import VERSION, VOCABULARY, Training
+from tests.support.ranks import VERSION, VOCABULARY, Runtime, Training
 
 Job = Callable[..., Training]
 RECIPE = "sha256:" + "5" * 64
@@ -36,9 +36,10 @@ LAYOUT = {
 
 
 @pytest.fixture(scope="module")
-def trained(job: Job) -> tuple[Training, Outcome]:
-    """A job that came to its end."""
+def trained(job: Job, image: Runtime) -> tuple[Training, Outcome]:
+    """A job that came to its end. Not forked: what its start took is among what it tells."""
     training = job("result", **MEASURED)
+    training.runtime = image
     return training, training.run(1)
 
 
