@@ -86,7 +86,7 @@ def operator_of(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Oper
     )
     try:
         operator.start()
-        wait_for("it leads", operator.metrics, lambda text: "llmcloud_leading 1.0" in text, 60)
+        operator.await_lead(60)
         yield operator
     finally:
         operator.stop()

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tests.localcluster.cluster import Cluster
+from tests.support.api_server import api_server
 from tests.support.kube import Kube
 from tests.support.operator import OperatorProcess
-from tests.support.waiting import wait_for
 
 SOAK_ONLY = "test_kueue.py"
 
@@ -21,14 +21,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def api_cluster() -> Iterator[Cluster]:
-    cluster = Cluster("api")
-    try:
-        cluster.up(api_only=True)
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    with api_server("api") as cluster:
         yield cluster
-    finally:
-        cluster.down()
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +46,6 @@ def operator(
     values = yaml.safe_load(Path("charts/llmcloud/values.yaml").read_text())
     catalogue = {name: values[name] for name in ("platforms", "accelerators")}
     process = OperatorProcess(api_cluster.kubeconfig, folder, overrides=catalogue).start()
-    wait_for("it leads", process.metrics, lambda text: "llmcloud_leading 1.0" in text, 30)
+    process.await_lead(30)
     yield process
     process.stop()

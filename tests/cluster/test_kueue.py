@@ -11,6 +11,7 @@ import pytest
 
 from llmcloud.api.names import LABEL_QUEUED_UID
 from tests.localcluster.cluster import Cluster
+from tests.support.api_server import api_server
 from tests.support.audit import OPERATOR_AGENT, requests
 from tests.support.kube import Kube, Object, condition
 from tests.support.kubelet import bind_pod, end_pod, run_pod
@@ -27,14 +28,11 @@ SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def api_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster("kueue")
-    cluster.up(api_only=True)
-    try:
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
-        with running_kueue(cluster, tmp_path_factory.mktemp("kueue")):
-            yield cluster
-    finally:
-        cluster.down()
+    with (
+        api_server("kueue") as cluster,
+        running_kueue(cluster, tmp_path_factory.mktemp("kueue")),
+    ):
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def operator(
 ) -> Iterator[OperatorProcess]:
     kube.namespace("llmcloud-system")
     process = OperatorProcess(api_cluster.kubeconfig, tmp_path_factory.mktemp("operator")).start()
-    wait_for("it leads", process.metrics, lambda text: "llmcloud_leading 1.0" in text, 30)
+    process.await_lead(30)
     yield process
     process.stop()
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from tests.localcluster.cluster import Cluster
 from tests.support.kube import Kube
 from tests.support.operator import OperatorProcess
-from tests.support.waiting import wait_for
 
 
 def test_a_standby_takes_over_after_the_leader_was_killed(
@@ -19,23 +18,20 @@ def test_a_standby_takes_over_after_the_leader_was_killed(
             api_cluster.kubeconfig, tmp_path, "leaders", identity, dict(overrides)
         )
 
-    def leads(metrics: str) -> bool:
-        return "llmcloud_leading 1.0" in metrics
-
     first, second = process("first"), process("second")
     try:
         first.start()
-        wait_for("the first leads", first.metrics, leads, 120)
+        first.await_lead(120)
         second.start()
-        assert not leads(second.metrics())
+        assert not second.leads()
         first.kill()
-        wait_for("the second leads", second.metrics, leads, 120)
+        second.await_lead(120)
         lease = kube.get("Lease", "leaders", "llmcloud-operator")
         assert lease is not None
         assert lease["spec"]["holderIdentity"] == "second"
         second.kill()
         second.start()
-        wait_for("the restarted second leads again", second.metrics, leads, 60)
+        second.await_lead(60)
         second.stop()
         released = kube.get("Lease", "leaders", "llmcloud-operator")
         assert released is not None

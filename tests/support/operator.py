@@ -77,6 +77,14 @@ class OperatorProcess:
         except (URLError, OSError):
             return ""
 
+    def leads(self) -> bool:
+        """Whether it says that it leads."""
+        return "llmcloud_leading 1.0" in self.metrics()
+
+    def await_lead(self, seconds: float) -> None:
+        """Raises AssertionError if it does not lead in time."""
+        wait_for(f"{self.identity} leads", self.leads, bool, seconds)
+
     def kill(self) -> None:
         """SIGKILL: nothing is released or flushed."""
         assert self.process is not None

@@ -77,16 +77,8 @@ class Loss:
             count = (wanted != IGNORED).sum()
         # Of a step without a label the loss is 0.
         count = count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
-        hard = (
-            cross_entropy(
-                logits,
-                wanted,
-                ignore_index=IGNORED,
-                reduction="sum",
-                label_smoothing=self._smoothing,
-            )
-            / count
-        )
+        options = {"ignore_index": IGNORED, "label_smoothing": self._smoothing}
+        hard = cross_entropy(logits, wanted, reduction="sum", **options) / count
         if self._taught is None:
             return hard
         taught, _ = aligned(self._taught, labels, shifted=self.shifted)

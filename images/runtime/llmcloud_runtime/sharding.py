@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 def sharded(task: TrainingTask, model: PreTrainedModel, group: Group) -> "Shards | None":
     """The model, sharded from now on; None if every rank keeps all of it."""
-    if not wants_shards(task, model, group):
+    if not _wants_shards(task, model, group):
         return None
     log.info("Weights and optimizer are sharded over %d ranks", group.ranks)
     return Shards(model, group, precision_of(task.precision))
 
 
-def wants_shards(task: TrainingTask, model: Any, group: Group) -> bool:
+def _wants_shards(task: TrainingTask, model: Any, group: Group) -> bool:
     """Whether the model should be sharded: as the task says, else by its size.
 
     An adapter's base has no gradient and no optimizer's state: every rank holds it.

@@ -112,9 +112,7 @@ class TrainingTask(ApiModel):
     checkpoint_keep: int
     nodes: int = 1
     processes: int = 1  # of each node
-    sharded: bool | None = (
-        None  # weights and optimizer over all ranks; None: if one cannot hold them
-    )
+    sharded: bool | None = None  # over all ranks; None: if one cannot hold weights and optimizer
     leader: str = ""  # host name of the pod of rank 0, where the others meet
     peak_teraflops: dict[str, float] = {}  # of each accelerator, by precision
     grace_seconds: int = 90

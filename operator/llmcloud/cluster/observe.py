@@ -101,14 +101,13 @@ class Observer:
         """The object is gone: it refers to nothing and needs no replicas."""
         self._note((Kind(kind), namespace, name), ())
         self._awaited.note((kind, namespace, name), waits=False)
-        if kind == Kind.TRAINING_JOB:
-            self._outputs.forget(namespace, name)
         if kind == Kind.DEPLOYMENT:
             self._book.forget((namespace, name))
             self._egress.forget(namespace, name)
         if kind == Kind.ACCESS_KEY:
             self._keys.forget(namespace, name)
         if kind == Kind.TRAINING_JOB:
+            self._outputs.forget(namespace, name)
             self._remains.forget(namespace, name)
 
     async def _referred(self, kind: Kind, namespace: str, name: str) -> Owner | None:
